@@ -1,0 +1,38 @@
+# `make demo`, `make test` and `make lint` each work first on a fresh machine: they make .venv when it is missing.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: demo test lint clean
+
+# Draw faces, train on them as an MLflow project, export the registered model, and ask it about faces it never saw.
+demo: .venv/ready
+	rm -rf demo
+	agedetect draw demo/faces --count 1000
+	mlflow run . --env-manager local --experiment-name agedetect-demo $(DEMO_PARAMETERS)
+	agedetect-export models:/agedetect-demo@candidate --output demo/model.onnx
+	agedetect draw demo/new_faces --count 12 --seed 2026
+	agedetect-infer demo/new_faces --onnx demo/model.onnx
+	@echo
+	@echo "The true age is the first number of each file's name. See the run and the registered model with:"
+	@echo "  .venv/bin/mlflow ui        then open http://127.0.0.1:5000"
+
+DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no restriction" \
+	-P registered_model_name=agedetect-demo -P model_name=mobilenet_v2 -P weights=none -P image_size=64 \
+	-P epochs=24 -P head_epochs=0 -P full_learning_rate=0.002
+
+test: .venv/ready
+	python -m pytest
+
+lint: .venv/ready
+	ruff check .
+	ruff format --check .
+	mypy
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "agedetect needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@

@@ -1,0 +1,3 @@
+from agedetect.cli import main
+
+main(prog_name="agedetect")

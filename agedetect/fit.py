@@ -1,0 +1,183 @@
+"""The two phases, as data, through one loop. `fit` yields epochs; whoever asks logs, keeps the best, or stops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from agedetect.config import TrainConfig
+from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
+from agedetect.errors import DataError
+from agedetect.evaluate import measure
+from agedetect.faces import Face
+from agedetect.losses import Loss, choose_loss
+from agedetect.model import AgeModel
+from agedetect.phases import Epoch, Phase, Snapshot, plan
+from agedetect.processes import gather_rows, share_batches, to_numpy
+from agedetect.progress import Bar, Progress
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A phase made concrete: what is trained, on which batches of an epoch, and how it is judged."""
+
+    module: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    optimizer: Optimizer
+    batches: Callable[[int], Iterable[Batch]]
+    images: int
+    validate: Callable[[], Tensor]
+
+
+class Fit:
+    """One run's model, faces and settings, and the loop over its phases."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: AgeModel,
+        config: TrainConfig,
+        train: Sequence[Face],
+        validation: Sequence[Face],
+        progress: Progress,
+    ) -> None:
+        if len(train) < config.batch_size:
+            raise DataError(
+                f"{len(train)} training faces do not fill one batch of {config.batch_size}: lower --batch-size"
+            )
+        if config.batch_size % fabric.world_size:
+            raise DataError(f"batch_size={config.batch_size} cannot be shared by {fabric.world_size} processes evenly")
+        self.fabric, self.config, self.progress = fabric, config, progress
+        self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
+        self.train, self.validation = train, validation
+        self.loss: Loss = choose_loss(config.loss, config.use_focal_loss)
+
+    def epochs(self, start: Snapshot | None = None) -> Iterator[tuple[Epoch, Snapshot]]:
+        """Yields every epoch after `start`'s, or all of them, each with the state that it left."""
+        done = start.epoch if start else 0
+        if start:
+            self.model.load_state_dict(start.model)
+        for phase in plan(self.config):
+            if done >= phase.last:
+                continue
+            task = self._head_task(phase) if phase.part == "head" else self._full_task(phase)
+            scheduler = ReduceLROnPlateau(task.optimizer, patience=self.config.plateau_epochs, factor=0.3)
+            if start and done >= phase.first:
+                task.optimizer.load_state_dict(start.optimizer)
+                scheduler.load_state_dict(start.scheduler)
+            for number in range(max(done + 1, phase.first), phase.last + 1):
+                yield self._epoch(number, phase, task, scheduler)
+
+    def _epoch(self, number: int, phase: Phase, task: Task, scheduler: ReduceLROnPlateau) -> tuple[Epoch, Snapshot]:
+        torch.manual_seed(self.config.seed * 1_000_003 + number)  # dropout's stream: the epoch's own
+        rate = task.optimizer.param_groups[0]["lr"]
+        began = time.perf_counter()
+        with self.progress.bar(f"epoch {number}/{self.config.epochs} ({phase.part})", task.images) as bar:
+            loss = self._train(task, number, bar)
+        speed = task.images / (time.perf_counter() - began)
+        predicted = task.validate()
+        ages = torch.tensor([face.age for face in self.validation], device=predicted.device)
+        metrics = measure(to_numpy(ages), to_numpy(predicted))
+        self.progress.validation_mae = metrics.mae
+        scheduler.step(metrics.mae)
+        epoch = Epoch(number, phase.part, loss, float(self.loss(predicted, ages)), metrics, rate, speed)
+        states = self.model.state_dict(), task.optimizer.state_dict(), scheduler.state_dict()
+        return epoch, Snapshot(number, *states)
+
+    def _train(self, task: Task, number: int, bar: Bar) -> float:
+        """One pass over the training images. Returns their mean loss."""
+        self.model.eval()
+        task.module.train()
+        total, steps = torch.zeros((), device=self.fabric.device), 0
+        for inputs, ages in task.batches(number):
+            loss = self.loss(task.forward(inputs), ages)
+            self.fabric.backward(loss)
+            task.optimizer.step()
+            task.optimizer.zero_grad()
+            total, steps = total + loss.detach(), steps + 1
+            bar.advance(self.config.batch_size, total, steps)
+        return float(cast(Tensor, self.fabric.all_reduce(total / steps, reduce_op="mean")))
+
+    def _head_task(self, phase: Phase) -> Task:
+        """The backbone is frozen, so its features are computed once; after that the head is too small to share."""
+        self.model.requires_grad_(False)
+        self.model.head.requires_grad_(True)
+        features = self.map_faces(self.model.features, self.train, "training features")
+        judged = self.map_faces(self.model.features, self.validation, "validation features")
+        ages = torch.tensor([face.age for face in self.train], device=self.fabric.device, dtype=torch.float32)
+        batches = ShuffledBatches(len(self.train), self.config.batch_size, seed=self.config.seed)
+
+        def epoch_batches(epoch: int) -> Iterator[Batch]:
+            batches.epoch = epoch
+            for keys in batches:
+                indexes = torch.tensor([index for _, index in keys], device=self.fabric.device)
+                yield features[indexes], ages[indexes]
+
+        @torch.no_grad()
+        def validate() -> Tensor:
+            ages: Tensor = self.model.eval().age(judged)
+            return ages
+
+        optimizer = self._adamw(self.model.head, phase.learning_rate)
+        images = len(batches) * self.config.batch_size
+        return Task(self.model.head, self.model.age_unbounded, optimizer, epoch_batches, images, validate)
+
+    def _full_task(self, phase: Phase) -> Task:
+        self.model.requires_grad_(True)
+        share_batches(self.model, self.fabric)
+        module, optimizer = self.fabric.setup(self.model, self._adamw(self.model, phase.learning_rate))
+        batches = ShuffledBatches(
+            len(self.train),
+            self.config.batch_size,
+            seed=self.config.seed,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+        )
+        loaded = self._loader(self.train, batches, flip=True)
+
+        def epoch_batches(epoch: int) -> Iterable[Batch]:
+            batches.epoch = epoch
+            return loaded
+
+        def validate() -> Tensor:
+            return self.predict(self.validation, "validation")
+
+        images = len(batches) * self.config.batch_size
+        return Task(self.model, module, optimizer, epoch_batches, images, validate)
+
+    def predict(self, faces: Sequence[Face], label: str) -> Tensor:
+        """Ages in years, (N,), in float32 and evaluation mode: what an exported file will answer."""
+        return self.map_faces(self.model, faces, label)
+
+    @torch.no_grad()
+    def map_faces(self, function: Callable[[Tensor], Tensor], faces: Sequence[Face], label: str) -> Tensor:
+        """`function` of every face, uint8 (B, S, S, 3) -> (B, ...); the processes share the work, each gets all."""
+        self.model.eval()
+        batches = OrderedBatches(len(faces), rank=self.fabric.global_rank, world=self.fabric.world_size)
+        with self.progress.bar(label, len(batches.indexes)) as bar:
+            rows = []
+            for inputs, _ in self._loader(faces, batches, flip=False):
+                rows.append(function(inputs))
+                bar.advance(len(inputs))
+        return gather_rows(self.fabric, torch.cat(rows), len(faces))
+
+    def _loader(
+        self, faces: Sequence[Face], batches: ShuffledBatches | OrderedBatches, *, flip: bool
+    ) -> Iterable[Batch]:
+        dataset = FaceDataset(faces, self.config.image_size, self.model.resampling, seed=self.config.seed, flip=flip)
+        pinned = self.fabric.device.type == "cuda"
+        loaded = loader(dataset, batches, workers=self.config.workers, pinned=pinned)
+        return cast(Iterable[Batch], self.fabric.setup_dataloaders(loaded, use_distributed_sampler=False))
+
+    def _adamw(self, module: nn.Module, learning_rate: float) -> AdamW:
+        return AdamW(module.parameters(), lr=learning_rate, weight_decay=self.config.weight_decay)

@@ -1,0 +1,111 @@
+"""Device, precision and processes, from Lightning Fabric; and what makes a shared batch equal to an undivided one."""
+
+from __future__ import annotations
+
+import os
+from typing import cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from agedetect.errors import ConfigError
+from agedetect.model import SharedDropout
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """Started by torchrun, one of its processes; else the only one. Raises ConfigError for CUDA where there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "device=cuda: torch finds no CUDA device; check nvidia-smi and that torch is a CUDA build, or say cpu"
+        )
+    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if use_bfloat16(precision, accelerator) else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def use_bfloat16(precision: str, accelerator: str) -> bool:
+    """'auto' says yes only where the hardware multiplies bfloat16 itself: emulated, it is slower than float32."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if accelerator == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def share_batches(model: nn.Module, fabric: Fabric) -> None:
+    """Makes dropout and batch norm act on the batch of all processes; the state dict keeps its names."""
+    if fabric.world_size == 1:
+        return
+    for module in model.modules():
+        if isinstance(module, SharedDropout):
+            module.rank, module.world = fabric.global_rank, fabric.world_size
+    if fabric.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    else:
+        _sync_on_cpu(model)
+
+
+def _sync_on_cpu(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            synced = CpuSyncBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
+            synced.load_state_dict(child.state_dict())
+            setattr(module, name, synced)
+        else:
+            _sync_on_cpu(child)
+
+
+class CpuSyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the batch of all processes: torch's own SyncBatchNorm is for GPUs only.
+
+    The two-pass form, as Ioffe & Szegedy (2015) write it, with every process holding equally many images.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        world = torch.distributed.get_world_size()
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        mean = _mean_of_all(values.mean((0, 2, 3)))
+        centred = values - mean.view(1, -1, 1, 1)
+        variance = _mean_of_all(centred.square().mean((0, 2, 3)))
+        if self.running_mean is not None and self.running_var is not None and self.momentum is not None:
+            count = values.numel() // values.shape[1] * world
+            self.running_mean.lerp_(mean.detach(), self.momentum)
+            self.running_var.lerp_(variance.detach() * (count / (count - 1)), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        normal: Tensor = centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return normal.to(input.dtype)
+
+
+def _mean_of_all(values: Tensor) -> Tensor:
+    """The mean over the processes, with its gradient."""
+    total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
+    return total / torch.distributed.get_world_size()
+
+
+def gather_rows(fabric: Fabric, rows: Tensor, count: int) -> Tensor:
+    """Rows rank, rank + world, ... of each process -> all `count` rows in order, on every process."""
+    if fabric.world_size == 1:
+        return rows
+    most = -(-count // fabric.world_size)
+    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    gathered = cast(Tensor, fabric.all_gather(padded))  # (world, most, ...)
+    return gathered.transpose(0, 1).reshape(-1, *rows.shape[1:])[:count]
+
+
+def to_numpy(values: Tensor) -> NDArray[np.float64]:
+    return values.detach().double().cpu().numpy()

@@ -1,0 +1,231 @@
+"""Everything MLflow on the training side: runs, metrics, figures, checkpoints, the registered model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+from numpy.typing import NDArray
+
+from agedetect import __version__
+from agedetect.config import TrainConfig
+from agedetect.errors import RunError
+from agedetect.evaluate import Metrics
+from agedetect.faces import Face, FaceSet
+from agedetect.model import AgeModel
+from agedetect.phases import Checkpoint, Epoch, Snapshot
+from agedetect.splits import Splits, write_splits
+from agedetect_runtime.spec import METADATA_KEY, ModelSpec
+
+EXPERIMENT = "agedetect"
+ALIAS = "candidate"
+_CONFIG, _BEST = "config.json", "checkpoint/best.pt"
+_STATES = ("checkpoint/even.pt", "checkpoint/odd.pt")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Where the logged model is: `uri` always, name and version where it was registered."""
+
+    uri: str
+    name: str | None = None
+    version: str | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with the id of the run that it stopped."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id
+
+
+@contextmanager
+def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
+    """The run of `resume`, or that of `mlflow run`, or a new one. Ends as FINISHED, FAILED, or KILLED by Ctrl-C."""
+    if resume is None and "MLFLOW_RUN_ID" not in os.environ and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
+        mlflow.set_experiment(EXPERIMENT)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+    mlflow.start_run(run_id=resume, log_system_metrics=True)
+    status = RunStatus.to_string(RunStatus.FAILED)
+    try:
+        run = Run(config)
+        yield run
+        status = RunStatus.to_string(RunStatus.FINISHED)
+    except KeyboardInterrupt as stop:
+        status = RunStatus.to_string(RunStatus.KILLED)
+        raise Interrupted(run.id) from stop
+    finally:
+        mlflow.end_run(status)
+
+
+class Run:
+    """The active MLflow run."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        active = mlflow.active_run()
+        if active is None:
+            raise RunError("no MLflow run is active")
+        self.id: str = active.info.run_id
+        self.config = config
+        logged = set(active.data.params)  # `mlflow run` logs the project's parameters itself, as it was given them
+        mlflow.log_params({name: value for name, value in config.to_dict().items() if name not in logged})
+        mlflow.log_dict(config.to_dict(), _CONFIG)
+
+    def log_data(self, face_set: FaceSet, splits: Splits) -> None:
+        """The three sides as MLflow datasets, their lists, the fingerprints, and what was skipped and why."""
+        mlflow.set_tags(
+            {
+                "agedetect.version": __version__,
+                "split_fingerprint": splits.fingerprint,
+                "test_fingerprint": splits.test_fingerprint,
+                "data_licence": self.config.data_licence,
+            }
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "splits.csv"
+            write_splits(splits, path)
+            mlflow.log_artifact(str(path), "data")
+            table = pd.read_csv(path)
+        for side, rows in table.groupby("side"):
+            _log_dataset(str(side), rows.drop(columns="side"), face_set.source, splits.fingerprint)
+        skipped = [{"path": str(item.path), "reason": item.reason} for item in face_set.skipped]
+        mlflow.log_text(json.dumps(skipped, indent=1), "data/skipped.json")
+        mlflow.log_metrics({"data/faces": len(face_set.faces), "data/skipped": len(skipped)})
+
+    def log_epoch(self, epoch: Epoch) -> None:
+        values = {f"validation/{name}": value for name, value in epoch.metrics.to_dict().items()}
+        values |= {
+            "train/loss": epoch.train_loss,
+            "validation/loss": epoch.validation_loss,
+            "train/learning_rate": epoch.learning_rate,
+            "train/images_per_second": epoch.images_per_second,
+            "train/phase": {"head": 1, "all": 2}[epoch.part],
+        }
+        mlflow.log_metrics(values, step=epoch.number)
+
+    def log_figure(self, name: str, figure: Figure) -> None:
+        mlflow.log_figure(figure, f"figures/{name}.png")
+
+    def save_checkpoint(self, history: Sequence[Epoch], snapshot: Snapshot) -> None:
+        """The weights if they are the best so far, then the state to resume from.
+
+        States of even and odd epochs take turns, so that one is whole wherever the process is killed.
+        """
+        best = min(history, key=lambda epoch: epoch.metrics.mae)
+        with tempfile.TemporaryDirectory() as folder:
+            if best.number == snapshot.epoch:
+                _log_file(Path(folder), _BEST, lambda path: torch.save(snapshot.model, path))
+            _log_file(Path(folder), _STATES[snapshot.epoch % 2], Checkpoint(list(history), snapshot).save)
+
+    def best_weights(self) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(_download(self.id, _BEST), "cpu", weights_only=True)
+        return state
+
+    def log_test(self, faces: Sequence[Face], predicted: NDArray[np.float64], test: Metrics) -> None:
+        mlflow.log_metrics({f"test/{name}": value for name, value in test.to_dict().items()})
+        table = pd.DataFrame(
+            {
+                "path": [str(face.path) for face in faces],
+                "age": [face.age for face in faces],
+                "predicted": predicted,
+                "gender": [face.gender for face in faces],
+                "race": [face.race for face in faces],
+            }
+        )
+        table["error"] = table["predicted"] - table["age"]
+        mlflow.log_text(table.to_csv(index=False), "predictions/test.csv")
+
+    def log_model(self, model: AgeModel, spec: ModelSpec, example: NDArray[np.uint8]) -> Registered:
+        """Logged as an exported graph (pt2): it loads without our code and without unpickling, at any batch size."""
+        size = spec.image_size
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
+        )
+        with warnings.catch_warnings():  # torch says that weights which share storage are kept once: they do
+            warnings.filterwarnings("ignore", "No complete tensor found")
+            info = mlflow.pytorch.log_model(
+                model.eval(),
+                name="model",
+                serialization_format="pt2",
+                input_example=example,
+                signature=signature,
+                metadata={METADATA_KEY: spec.to_json()},
+                pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
+            )
+        if self.config.registered_model_name == "none":
+            return Registered(info.model_uri)
+        return self._register(info.model_uri, spec)
+
+    def _register(self, uri: str, spec: ModelSpec) -> Registered:
+        name = self.config.registered_model_name
+        tags = {
+            "test_mae": f"{spec.provenance['test']['mae']:.4f}",
+            "backbone": spec.backbone,
+            "data_fingerprint": spec.provenance["split_fingerprint"],
+            "data_licence": self.config.data_licence,
+        }
+        version = mlflow.register_model(uri, name, tags=tags)
+        MlflowClient().set_registered_model_alias(name, ALIAS, version.version)
+        return Registered(f"models:/{name}@{ALIAS}", name, str(version.version))
+
+
+def read_config(run_id: str) -> TrainConfig:
+    """The settings of a run. Raises RunError where the tracking server doesn't know it, or it isn't one of ours."""
+    try:
+        return TrainConfig.from_dict(json.loads(_download(run_id, _CONFIG).read_text()))
+    except (MlflowException, OSError) as error:
+        raise RunError(f"run {run_id}: no training run of that id at {mlflow.get_tracking_uri()}") from error
+
+
+def read_checkpoint(run_id: str) -> Checkpoint:
+    """The state after the last epoch that was finished. Raises RunError where there was none."""
+    found = []
+    for name in _STATES:
+        try:
+            found.append(Checkpoint.load(_download(run_id, name)))
+        except (MlflowException, OSError, RuntimeError, EOFError, UnpicklingError):
+            continue  # never written, or cut off while it was: the other one is whole
+    if not found:
+        raise RunError(f"run {run_id}: no epoch of it was finished, so there is nothing to resume: start it anew")
+    return max(found, key=lambda checkpoint: checkpoint.snapshot.epoch)
+
+
+def _log_dataset(side: str, rows: pd.DataFrame, source: str, fingerprint: str) -> None:
+    with warnings.catch_warnings():  # MLflow knows two classes for a local source, and fears for missing integers
+        warnings.simplefilter("ignore", UserWarning)
+        dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
+            rows, source=source, targets="age", name=f"{Path(source).name}:{side}", digest=fingerprint
+        )
+        mlflow.log_input(dataset, context=side)
+
+
+def _log_file(folder: Path, artifact: str, write: Callable[[Path], object]) -> None:
+    path = folder / Path(artifact).name
+    write(path)
+    mlflow.log_artifact(str(path), str(Path(artifact).parent))
+
+
+def _download(run_id: str, artifact: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=artifact))

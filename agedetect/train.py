@@ -1,0 +1,128 @@
+"""A training run from top to bottom: read, split, fit, judge, register."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agedetect import __version__, plots, tracking
+from agedetect.config import TrainConfig
+from agedetect.drawn import draw_face
+from agedetect.evaluate import Metrics, measure
+from agedetect.faces import FaceSet, read_faces, require_few_skipped
+from agedetect.fit import Fit
+from agedetect.model import MAX_AGE, MIN_AGE, AgeModel, build_model
+from agedetect.phases import Checkpoint, Epoch
+from agedetect.processes import open_fabric, to_numpy
+from agedetect.progress import Progress
+from agedetect.splits import Splits, split_faces
+from agedetect.tracking import Registered, Run
+from agedetect_runtime.images import load_face
+from agedetect_runtime.spec import ModelSpec
+
+log = logging.getLogger("agedetect")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished run gives. `run_id` and `model` are None on a process that only helped the first one."""
+
+    history: list[Epoch]
+    test: Metrics
+    run_id: str | None
+    model: Registered | None
+
+
+def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
+    """Trains, logs to MLflow and registers; with `resume`, goes on after the last finished epoch of that run.
+
+    Raises AgedetectError before the run starts where the data, the weights, the device or the run to resume are
+    not to be had; tracking.Interrupted on Ctrl-C.
+    """
+    fabric = open_fabric(config.device, config.precision)
+    first = fabric.is_global_zero
+    face_set = cast(FaceSet, fabric.broadcast(_read(config) if first else None))
+    splits = split_faces(face_set.faces, seed=config.seed)
+    checkpoint = tracking.read_checkpoint(resume) if resume else None
+    model = _new_model(config, splits, "none" if checkpoint else config.weights)
+    fit = Fit(fabric, model, config, splits.train, splits.validation, Progress() if first else Progress(False))
+    with tracking.open_run(config, resume) if first else nullcontext() as run:
+        if run:
+            log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
+            run.log_data(face_set, splits)
+        history = _fit(fit, run, checkpoint)
+        model.load_state_dict(fabric.broadcast(run.best_weights() if run else {}))
+        predicted = to_numpy(fit.predict(splits.test, "test"))  # the one time that the test faces are looked at
+        test = measure([face.age for face in splits.test], predicted)
+        registered = _report(run, model, splits, predicted, test) if run else None
+    return Trained(history, test, run.id if run else None, registered)
+
+
+def _read(config: TrainConfig) -> FaceSet:
+    face_set = read_faces(Path(config.data_dir))
+    require_few_skipped(face_set, config.max_skipped)
+    return face_set
+
+
+def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
+    torch.manual_seed(config.seed)
+    mean_age = float(np.mean([face.age for face in splits.train]))
+    return build_model(config.model_name, weights, dropout=config.dropout, mean_age=mean_age)
+
+
+def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch]:
+    history = list(checkpoint.history) if checkpoint else []
+    for epoch, snapshot in fit.epochs(checkpoint.snapshot if checkpoint else None):
+        history.append(epoch)
+        if run:
+            run.log_epoch(epoch)
+            run.log_figure("curves", plots.curves(history))
+            run.save_checkpoint(history, snapshot)
+            log.info("%s", epoch)
+    return history
+
+
+def _report(run: Run, model: AgeModel, splits: Splits, predicted: NDArray[np.float64], test: Metrics) -> Registered:
+    """Logs the test metrics, figures and predictions, and the model with its spec."""
+    ages = np.array([face.age for face in splits.test])
+    run.log_test(splits.test, predicted, test)
+    run.log_figure("predicted_against_true", plots.predicted_against_true(ages, predicted))
+    run.log_figure("error_by_age", plots.error_by_age(ages, predicted))
+    run.log_figure("residuals", plots.residuals(ages, predicted))
+    run.log_figure("worst_errors", plots.worst_errors(splits.test, predicted))
+    spec = describe(model, run, splits, test)
+    registered = run.log_model(model.cpu(), spec, _example(spec))
+    log.info("test MAE %.3f years (n=%d); model %s", test.mae, len(ages), registered.uri)
+    return registered
+
+
+def describe(model: AgeModel, run: Run, splits: Splits, test: Metrics) -> ModelSpec:
+    """What the model's file will say about itself."""
+    return ModelSpec(
+        image_size=run.config.image_size,
+        resampling=model.resampling,
+        backbone=run.config.model_name,
+        min_age=MIN_AGE,
+        max_age=MAX_AGE,
+        provenance={
+            "agedetect": __version__,
+            "run_id": run.id,
+            "split_fingerprint": splits.fingerprint,
+            "test_fingerprint": splits.test_fingerprint,
+            "test": {"images": len(splits.test), **test.to_dict()},
+            "data_licence": run.config.data_licence,
+        },
+    )
+
+
+def _example(spec: ModelSpec) -> NDArray[np.uint8]:
+    """Two drawn faces, uint8 (2, S, S, 3): two, since a batch of one would be traced as always one."""
+    drawn = [draw_face(age, 1, 0, np.random.default_rng(age)) for age in (8, 60)]
+    return np.stack([load_face(face, spec.image_size, spec.resampling) for face in drawn])

@@ -1,0 +1,84 @@
+"""What several tests need: drawn faces, and one small training run in an MLflow store of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The smallest run that has both phases: 32 px, from scratch, seconds on one core.
+SMALL_RUN = {
+    "model_name": "mobilenet_v2",
+    "weights": "none",
+    "image_size": 32,
+    "batch_size": 16,
+    "epochs": 4,
+    "head_epochs": 2,
+    "full_learning_rate": 1e-5,  # small steps, so that rounding does not grow: the processes are compared
+    "workers": 0,
+    "precision": "float32",
+}
+
+
+@pytest.fixture(scope="session")
+def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 160 drawn faces in UTKFace's layout."""
+    from agedetect.drawn import draw_faces
+
+    folder = tmp_path_factory.mktemp("drawn") / "faces"
+    draw_faces(folder, 160, seed=1)
+    return folder
+
+
+def command_environment(folder: Path, **extra: str) -> dict[str, str]:
+    """The environment of a command that keeps its MLflow store in `folder`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    fixed = {
+        "MLFLOW_TRACKING_URI": store,
+        "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    return {**kept, **fixed, **extra}
+
+
+def options(values: dict[str, object]) -> list[str]:
+    """{"image_size": 32} -> ["--image-size", "32"]."""
+    return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def run_command(
+    command: Sequence[str | Path], folder: Path, *, timeout: float = 300, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs in `folder`; the caller looks at the exit status."""
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=command_environment(folder, **extra),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def program(name: str) -> Path:
+    """The console script `name` of the environment that the tests run in."""
+    return Path(sys.executable).with_name(name)
+
+
+@pytest.fixture(scope="session")
+def small_run(drawn_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one finished `agedetect train`, its MLflow store inside."""
+    folder = tmp_path_factory.mktemp("run")
+    done = run_command([program("agedetect"), "train", "--data-dir", drawn_faces, *options(SMALL_RUN)], folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "stderr.txt").write_text(done.stderr)
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder

@@ -1,0 +1,153 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from agedetect.config import TrainConfig
+from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
+from agedetect.errors import DataError
+from agedetect.faces import read_faces
+from agedetect.fit import Fit
+from agedetect.model import build_model
+from agedetect.phases import Checkpoint, plan
+from agedetect.processes import open_fabric
+from agedetect.progress import Progress
+from agedetect.splits import split_faces
+from conftest import SMALL_RUN
+
+
+@pytest.fixture(scope="module")
+def splits(drawn_faces: Path):
+    return split_faces(read_faces(drawn_faces).faces)
+
+
+def make_fit(splits, **changes) -> Fit:
+    config = TrainConfig(**{**SMALL_RUN, **changes})
+    torch.manual_seed(config.seed)
+    model = build_model(config.model_name, "none", mean_age=30.0)
+    return Fit(open_fabric("cpu", "float32"), model, config, splits.train, splits.validation, Progress(False))
+
+
+def train(fit: Fit, start=None):
+    return [epoch for epoch, _ in fit.epochs(start)]
+
+
+def numbers(epochs):
+    """All that a run computes; the speed alone is the clock's."""
+    return [dataclasses.replace(epoch, images_per_second=0) for epoch in epochs]
+
+
+def test_the_phases_share_the_epochs():
+    phases = plan(TrainConfig(epochs=5, head_epochs=2, learning_rate=1.0, full_learning_rate=0.5))
+    assert [(p.part, p.first, p.last, p.learning_rate) for p in phases] == [
+        ("head", 1, 2, 1.0),
+        ("all", 3, 5, 0.5),
+    ]
+
+
+@pytest.mark.parametrize(("head", "parts"), [(0, ["all"]), (5, ["head"])])
+def test_a_phase_without_epochs_is_left_out(head, parts):
+    assert [phase.part for phase in plan(TrainConfig(epochs=5, head_epochs=head))] == parts
+
+
+def test_the_head_phase_leaves_the_backbone_bit_identical(splits):
+    fit = make_fit(splits, epochs=2, head_epochs=2)
+    before = {name: value.clone() for name, value in fit.model.state_dict().items()}
+    train(fit)
+    for name, value in fit.model.state_dict().items():
+        assert torch.equal(value, before[name]) == (not name.startswith("head.")), name
+
+
+def test_the_head_phase_looks_at_each_face_once(splits):
+    fit = make_fit(splits, epochs=5, head_epochs=5)
+    seen = []
+    fit.model.backbone.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    train(fit)
+    assert sum(seen) == len(splits.train) + len(splits.validation)
+
+
+def test_the_full_phase_trains_everything(splits):
+    fit = make_fit(splits, epochs=1, head_epochs=0)
+    before = {name: value.clone() for name, value in fit.model.named_parameters()}
+    train(fit)
+    unchanged = [name for name, value in fit.model.named_parameters() if torch.equal(value, before[name])]
+    assert unchanged == []
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_others(splits):
+    first, again, other = (numbers(train(make_fit(splits, seed=seed))) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path):
+    whole, states = [], []
+    fit = make_fit(splits)
+    for epoch, snapshot in fit.epochs():
+        whole.append(epoch)
+        states.append(tmp_path / f"{epoch.number}.pt")
+        Checkpoint(list(whole), snapshot).save(states[-1])
+    final = fit.model.state_dict()
+    for number, path in enumerate(states[:-1], start=1):
+        checkpoint = Checkpoint.load(path)
+        assert numbers(checkpoint.history) == numbers(whole[:number])
+        resumed = make_fit(splits)
+        assert numbers(train(resumed, checkpoint.snapshot)) == numbers(whole[number:])
+        assert all(torch.equal(value, final[name]) for name, value in resumed.model.state_dict().items())
+
+
+def test_the_rate_falls_on_a_plateau(splits):
+    # A rate too small to better the MAE by the scheduler's threshold of 1e-4 of it: every epoch is a plateau.
+    fit = make_fit(splits, epochs=4, head_epochs=4, learning_rate=1e-7, plateau_epochs=0)
+    rates = [epoch.learning_rate for epoch in train(fit)]
+    assert rates == pytest.approx([1e-7, 1e-7, 3e-8, 9e-9])
+
+
+def test_too_few_faces_for_a_batch_are_refused(splits):
+    with pytest.raises(DataError, match="do not fill one batch of 1000"):
+        make_fit(splits, batch_size=1000)
+
+
+def test_shuffled_batches_deal_every_image_at_most_once():
+    batches = ShuffledBatches(50, 8, seed=0)
+    keys = [key for batch in batches for key in batch]
+    assert len(batches) == 6
+    assert len(keys) == len(set(keys)) == 48
+    batches.epoch = 1
+    assert [key[1] for batch in batches for key in batch] != [key[1] for key in keys]
+
+
+def test_two_processes_deal_the_batches_of_one():
+    whole = list(ShuffledBatches(50, 8, seed=3))
+    left, right = (list(ShuffledBatches(50, 8, seed=3, rank=rank, world=2)) for rank in (0, 1))
+    assert [sorted(a + b) for a, b in zip(left, right, strict=True)] == [sorted(batch) for batch in whole]
+
+
+def test_ordered_batches_cover_every_image_once():
+    shares = [[key[1] for batch in OrderedBatches(131, rank=rank, world=2) for key in batch] for rank in (0, 1)]
+    assert shares == [list(range(0, 131, 2)), list(range(1, 131, 2))]
+
+
+def test_the_number_of_workers_is_invisible(splits):
+    def items(workers: int):
+        dataset = FaceDataset(splits.train, 32, "bilinear", seed=5, flip=True)
+        batches = ShuffledBatches(len(dataset), 16, seed=5)
+        return list(loader(dataset, batches, workers=workers, pinned=False))
+
+    for (faces, ages), (same_faces, same_ages) in zip(items(0), items(2), strict=True):
+        assert torch.equal(faces, same_faces)
+        assert torch.equal(ages, same_ages)
+
+
+def test_a_flip_mirrors_about_half_of_the_faces_and_differs_by_epoch(splits):
+    plain = FaceDataset(splits.train, 32, "bilinear", seed=5, flip=False)
+    flipping = FaceDataset(splits.train, 32, "bilinear", seed=5, flip=True)
+    mirrored = []
+    for epoch in (1, 2):
+        for index in range(40):
+            face, seen = plain[(epoch, index)][0], flipping[(epoch, index)][0]
+            assert torch.equal(seen, face) or torch.equal(seen, face.flip(1))
+            mirrored.append(not torch.equal(seen, face))
+    assert 20 < sum(mirrored) < 60  # 80 fair coins: outside of it once in a million
+    assert mirrored[:40] != mirrored[40:]

@@ -1,0 +1,71 @@
+"""MLproject and conda.yaml are held to the code: MLflow itself checks neither names nor types."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import tomllib
+
+import click
+import yaml
+from agedetect.cli import main
+from agedetect.config import TrainConfig
+from agedetect_export.cli import main as export
+from conftest import ROOT
+
+PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
+MLFLOW_TYPE = {str: "string", int: "int", float: "float", bool: "string"}
+
+
+def test_the_parameters_are_the_configs_with_its_types_and_defaults():
+    written = PROJECT["entry_points"]["main"]["parameters"]
+    expected = {}
+    for item in dataclasses.fields(TrainConfig):
+        default = str(item.default).lower() if isinstance(item.default, bool) else item.default
+        expected[item.name] = {"type": MLFLOW_TYPE[type(item.default)], "default": default}
+    assert written == expected
+
+
+def test_the_command_passes_every_parameter_to_the_option_of_its_name():
+    words = shlex.split(PROJECT["entry_points"]["main"]["command"])
+    assert words[:6] == ["env", "PYTHONPATH=.:export:runtime", "python", "-m", "agedetect", "train"]
+    passed = dict(zip(words[6::2], words[7::2], strict=True))
+    names = [item.name for item in dataclasses.fields(TrainConfig)]
+    assert passed == {f"--{name.replace('_', '-')}": f"{{{name}}}" for name in names}
+
+
+def test_the_projects_defaults_make_the_default_config():
+    defaults = {name: item["default"] for name, item in PROJECT["entry_points"]["main"]["parameters"].items()}
+    arguments = [part for name, value in defaults.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    command = main.commands["train"]
+    with command.make_context("train", arguments) as context:
+        values = {name: value for name, value in context.params.items() if name != "resume"}
+    assert TrainConfig(**values) == TrainConfig()
+
+
+def test_the_export_entry_point_calls_the_exporter_with_arguments_that_it_takes():
+    point = PROJECT["entry_points"]["export"]
+    words = shlex.split(point["command"])
+    assert words[:5] == ["env", "PYTHONPATH=.:export:runtime", "python", "-m", "agedetect_export"]
+    values = {name: item["default"] for name, item in point["parameters"].items()}
+    assert isinstance(export, click.Command)
+    with export.make_context("agedetect-export", [word.format(**values) for word in words[5:]]) as context:
+        assert "models:/agedetect@candidate" in context.params.values()
+
+
+def test_conda_installs_what_the_training_extra_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["train"]
+    pip = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"][-1]["pip"]
+    assert pip[0] == "-c constraints.txt"
+    assert sorted(pip[1:]) == sorted(re.split(r"[<>=\[]", name)[0] for name in wanted)
+
+
+def test_every_dependency_has_one_tested_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    names = {re.split(r"[<>=\[]", name)[0].lower() for name in named} - {"agedetect", "onnxruntime-gpu"}
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    assert names <= pinned, names - pinned

@@ -1,0 +1,133 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models
+
+from agedetect.backbones import build_backbone
+from agedetect.config import BACKBONES
+from agedetect.errors import WeightsError
+from agedetect.model import MAX_AGE, MIN_AGE, AgeModel, SharedDropout, build_model
+
+
+def faces(count=2, size=64, seed=0):
+    return torch.randint(
+        0, 256, (count, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_gives_one_age_a_face(name):
+    model = build_model(name, "none", mean_age=33.0).eval()
+    with torch.inference_mode():
+        ages = model(faces())
+    assert ages.shape == (2,)
+    assert ages.dtype == torch.float32
+    assert not any(isinstance(part, nn.Linear) and part.out_features == 1000 for part in model.modules())
+
+
+def test_resampling_is_that_of_the_published_weights():
+    named = {name: build_backbone(name, "none").resampling for name in BACKBONES}
+    assert named == dict.fromkeys(BACKBONES, "bilinear") | {"efficientnet_b0": "bicubic"}
+
+
+def test_normalisation_by_hand():
+    seen = []
+    model = build_model("mobilenet_v2", "none")
+    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.eval()(torch.tensor([0, 128, 255], dtype=torch.uint8).expand(1, 32, 32, 3))
+    red, green, blue = seen[0][0, :, 5, 5]
+    assert red.item() == pytest.approx((0 - 0.485) / 0.229, rel=1e-5)
+    assert green.item() == pytest.approx((128 / 255 - 0.456) / 0.224, rel=1e-5)
+    assert blue.item() == pytest.approx((1 - 0.406) / 0.225, rel=1e-5)
+
+
+def test_the_head_starts_at_the_mean_age():
+    model = build_model("mobilenet_v2", "none", mean_age=41.5)
+    layers = [layer for layer in model.head if isinstance(layer, nn.Linear)]
+    assert layers[-1].bias.item() == 41.5
+    assert [layer.bias.abs().max().item() for layer in layers[:-1]] == [0.0]
+    bound = (6 / (layers[0].in_features + layers[0].out_features)) ** 0.5  # Glorot & Bengio's uniform
+    assert 0.9 * bound < layers[0].weight.abs().max().item() <= bound
+
+
+def test_ages_are_bounded_only_outside_of_training():
+    model = build_model("mobilenet_v2", "none", dropout=0, mean_age=1000.0)
+    assert model.eval()(faces()).tolist() == [MAX_AGE, MAX_AGE]
+    assert model.train()(faces()).min() > 500
+    nn.init.constant_(model.head[-1].bias, -1000)
+    assert model.eval()(faces()).tolist() == [MIN_AGE, MIN_AGE]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_come_from_a_file(tmp_path, suffix):
+    source = models.mobilenet_v2(weights=None)
+    path = tmp_path / f"weights{suffix}"
+    save = save_file if suffix == ".safetensors" else torch.save
+    save(source.state_dict(), path)
+    loaded = build_backbone("mobilenet_v2", str(path)).module.state_dict()
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in loaded.items())
+
+
+def test_weights_that_do_not_fit_name_their_keys(tmp_path):
+    state = models.mobilenet_v2(weights=None).state_dict()
+    state["stranger"] = torch.zeros(1)
+    del state["features.0.0.weight"]
+    state["features.1.conv.1.weight"] = torch.zeros(3)
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(WeightsError) as caught:
+        build_backbone("mobilenet_v2", str(tmp_path / "odd.pth"))
+    for key in ("lacks features.0.0.weight", "unknown stranger", "other shapes for features.1.conv.1.weight"):
+        assert key in str(caught.value)
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path):
+    torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
+    with pytest.raises(WeightsError, match="does not fit the backbone"):
+        build_backbone("resnet50", str(tmp_path / "resnet34.pth"))
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_weights_file_is_never_unpickled(tmp_path):
+    torch.save({"features": Payload(str(tmp_path / "executed"))}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match="loads safely"):
+        build_backbone("mobilenet_v2", str(tmp_path / "evil.pth"))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_missing_weights_file_is_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"nowhere\.pth: no such weights file"):
+        build_backbone("mobilenet_v2", str(tmp_path / "nowhere.pth"))
+
+
+def test_a_failed_download_stops_and_names_the_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # refused at once, whatever the network
+    with pytest.raises(WeightsError, match=r"could not be downloaded .* --weights FILE"):
+        build_backbone("mobilenet_v2", "imagenet")
+
+
+def test_a_shared_dropout_mask_is_the_whole_batchs():
+    whole = SharedDropout(0.5)
+    torch.manual_seed(3)
+    expected = whole(torch.ones(6, 8))
+    for rank in (0, 1):
+        part = SharedDropout(0.5)
+        part.rank, part.world = rank, 2
+        torch.manual_seed(3)
+        assert torch.equal(part(torch.ones(3, 8)), expected[rank::2])
+    assert 0.3 < (expected == 0).float().mean() < 0.7
+    assert set(expected.unique().tolist()) == {0.0, 2.0}
+
+
+def test_the_state_dict_holds_the_normalisation():
+    assert {"mean", "std"} <= build_model("mobilenet_v2", "none").state_dict().keys()
+    assert isinstance(build_model("mobilenet_v2", "none"), AgeModel)

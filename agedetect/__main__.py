@@ -1,3 +1,4 @@
 from agedetect.cli import main
 
-main(prog_name="agedetect")
+if __name__ == "__main__":
+    main(prog_name="agedetect")

@@ -6,8 +6,7 @@ import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import click
 from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.errors import ConfigError
-from agedetect_runtime.terminal import one_line_errors
+from agedetect_runtime.terminal import needs_extra, one_line_errors
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -105,16 +104,3 @@ def draw_command(out: Path, count: int, seed: int) -> None:
 
         draw_faces(out, count, seed)
     click.echo(f"{count} drawn faces in {out}")
-
-
-@contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """A missing package becomes one line that names the extra that brings it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("agedetect"):
-            raise
-        raise click.ClickException(
-            f'{error.name} is not installed; this command needs: pip install "agedetect[{extra}]"'
-        ) from error

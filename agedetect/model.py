@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from agedetect.backbones import Backbone, build_backbone
 
 MIN_AGE, MAX_AGE = 0.0, 116.0
-HEAD_WIDTH = 256
+HEAD_WIDTH = 512
 
 
 class AgeModel(nn.Module):
@@ -79,6 +79,6 @@ class SharedDropout(nn.Dropout):
         return input * kept.to(input.device) / (1 - self.p)
 
 
-def build_model(name: str, weights: str, *, dropout: float = 0.2, mean_age: float = 30.0) -> AgeModel:
+def build_model(name: str, weights: str, *, dropout: float = 0.1, mean_age: float = 30.0) -> AgeModel:
     """A new AgeModel. Raises WeightsError where the weights asked for aren't had."""
     return AgeModel(build_backbone(name, weights), dropout=dropout, mean_age=mean_age)

@@ -9,6 +9,7 @@ import tomllib
 
 import click
 import yaml
+
 from agedetect.cli import main
 from agedetect.config import TrainConfig
 from agedetect_export.cli import main as export

@@ -1,0 +1,1 @@
+"""From a registered MLflow model to one ONNX file with proven parity."""

@@ -1,0 +1,95 @@
+"""What a parity check found: figures in years, and every reason why the file may not be used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Two float32 implementations of one network differ by 1e-5 to 2e-5 years at ages near 30, and by up to 7e-5 near
+# 80. The smallest of the mistakes that were measured, bicubic for bilinear, moves an age by 0.11 years (BGR for
+# RGB: 7.9; no mean and std: 21.7). This tolerance is far from both; half a year would hide the first.
+TOLERANCE_YEARS = 1e-3
+MIN_IMAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchParity:
+    """Differences in years at one batch size, over the ages that are numbers; None where none is."""
+
+    batch_size: int
+    worst_years: float | None
+    mean_years: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The ages that the torch program gave, in years: how different the compared faces are to it."""
+
+    mean_years: float
+    deviation_years: float
+    lowest_years: float
+    highest_years: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """`images` were readable and compared, `distinct` of them differ in their pixels.
+
+    Worst and mean are over all batch sizes. `reference` is None where torch gave no number at all.
+    `failures` is empty where the file may be used.
+    """
+
+    images: int
+    distinct: int
+    tolerance_years: float
+    worst_years: float | None
+    worst_image: str | None
+    mean_years: float | None
+    batches: tuple[BatchParity, ...]
+    reference: Spread | None
+    unreadable: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    @property
+    def verdict(self) -> str:
+        """One line, such as "passed: worst 1.3e-05 years on 64 images"."""
+        word = "passed" if self.passed else "failed"
+        return f"{word}: worst {_years(self.worst_years)} years on {self.images} images"
+
+    def summary(self) -> dict[str, Any]:
+        """The figures without the images' names, which have no place in a file that is given away."""
+        named = ("worst_image", "unreadable", "failures")
+        return {"passed": self.passed} | {k: v for k, v in asdict(self).items() if k not in named}
+
+    def to_json(self) -> str:
+        report = {"passed": self.passed} | asdict(self)
+        return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_text(self) -> str:
+        lines = [f"parity of torch and ONNX Runtime on {self.images} images ({self.distinct} distinct), in years"]
+        if self.reference is not None:
+            lines.append(f"  torch ages     {_spread(self.reference)}")
+        for batch in self.batches:
+            worst, mean = _years(batch.worst_years), _years(batch.mean_years)
+            lines.append(f"  batches of {batch.batch_size:<3} worst {worst}, mean {mean}")
+        lines.append(f"  worst image    {self.worst_image or '-'}")
+        lines += [f"  unreadable     {reason}" for reason in self.unreadable]
+        lines += [f"  FAILED         {reason}" for reason in self.failures]
+        lines.append(f"  {self.verdict}, tolerance {self.tolerance_years:g}")
+        return "\n".join(lines)
+
+
+def _spread(reference: Spread) -> str:
+    return (
+        f"mean {reference.mean_years:.1f}, standard deviation {reference.deviation_years:.1f}, "
+        f"from {reference.lowest_years:.1f} to {reference.highest_years:.1f}"
+    )
+
+
+def _years(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"

@@ -1,0 +1,126 @@
+"""`agedetect-infer`: ages for a folder of faces. Imports what is heavy only when there is work."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.listing import list_images
+from agedetect_runtime.report import SUFFIXES, is_report, report_to
+from agedetect_runtime.terminal import one_line_errors
+
+if TYPE_CHECKING:
+    from agedetect_runtime.estimator import AgeEstimator, Estimate
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("faces", nargs=-1, required=True, type=click.Path(path_type=str, allow_dash=True))
+@click.option("--onnx", "model", required=True, type=click.Path(path_type=Path), help="Model file.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this .csv or .jsonl file instead of standard output.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the model runs; auto is CUDA where it works, else the CPU.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Images in one run of the model; ages don't depend on it.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of the model.  [default: ONNX Runtime's choice]",
+)
+@click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
+@click.version_option(package_name="agedetect")
+def main(
+    faces: tuple[str, ...],
+    model: Path,
+    output: Path | None,
+    device: str,
+    batch_size: int,
+    threads: int | None,
+    strict: bool,
+) -> None:
+    """Estimate the age in each of FACES: images of one face, folders of them, or -, a list on standard input.
+
+    The list has one path a line. The ages come as a table on a terminal and as CSV into a pipe. An image that
+    can't be used gets a row with the reason, and the others go on.
+
+    \b
+    agedetect-infer faces/ --onnx model.onnx
+    agedetect-infer faces/ --onnx model.onnx --output ages.csv
+    find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
+    """
+    if output is not None and not is_report(output):
+        raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")
+    with one_line_errors(), _quiet_pillow():
+        paths, total = list_images(faces, sys.stdin.buffer)
+        estimator = _open(model, device, threads, batch_size)
+        failed = _estimate(estimator, paths, total, output)
+    if strict and failed:
+        sys.exit(1)
+
+
+def _open(model: Path, device: str, threads: int | None, batch_size: int) -> AgeEstimator:
+    from agedetect_runtime.estimator import AgeEstimator
+
+    estimator = AgeEstimator(model, device=device, threads=threads, batch_size=batch_size)
+    if estimator.cuda_note:  # only auto gets here without CUDA
+        click.echo(f"Note: CUDA could not start: {estimator.cuda_note}", err=True)
+    return estimator
+
+
+def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, output: Path | None) -> int:
+    """Write every estimate and the closing line; the number of images that failed."""
+    count = failed = 0
+    start = time.perf_counter()
+    with (
+        report_to(output, intervals=estimator.spec.coverage is not None) as write,
+        _progress(estimator.predict_many(paths), total, output) as estimates,
+    ):
+        for estimate in estimates:
+            write(estimate)
+            count += 1
+            failed += estimate.error is not None
+        if not count:
+            raise AgedetectError("-: no paths on standard input")
+    rate = count / (time.perf_counter() - start)
+    images = "image" if count == 1 else "images"
+    device = f"{estimator.device} ({estimator.provider})"
+    click.echo(f"{count} {images}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
+    return failed
+
+
+@contextmanager
+def _progress(estimates: Iterator[Estimate], total: int | None, output: Path | None) -> Iterator[Iterable[Estimate]]:
+    if not sys.stderr.isatty() or (output is None and sys.stdout.isatty()):
+        yield estimates  # nobody sees a bar, or the table itself shows how far it is
+        return
+    with click.progressbar(estimates, length=total, label="Ages", file=sys.stderr, show_pos=True) as bar:
+        yield bar
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow warns about odd files on stderr; what makes an image unusable stands in its row."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield

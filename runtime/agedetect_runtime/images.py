@@ -1,0 +1,180 @@
+"""File -> RGB uint8 (S, S, 3). The only preprocessing there is: training and serving both call it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from agedetect_runtime.errors import ImageError
+from agedetect_runtime.modes import to_rgb
+
+Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+
+# Room for the 108-megapixel photos that phones take; decoded as RGB that is 360 MB.
+MAX_PIXELS = 120_000_000
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_CUT_OFF = re.compile(r"truncated|\bEOF\b|only got|not enough", re.IGNORECASE)
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+
+
+def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Open an image and resize its centre square: (S, S, 3) uint8, RGB, writable, S being `image_size`.
+
+    `resampling` is "bilinear" or "bicubic", Pillow's filters. Raises ImageError as `open_rgb` does.
+    """
+    image = open_rgb(source, max_pixels=max_pixels)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.array(image.resize((image_size, image_size), _RESAMPLING[resampling], box=box))
+
+
+def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open an image upright (EXIF orientation applied) as 8-bit RGB, transparency over white, first frame.
+
+    An array is uint8 (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. Colour profiles are ignored.
+    Raises ImageError with the reason, without the file's name, for everything that is not a whole, readable
+    image of at most `max_pixels` pixels; the size is read from the header, before any pixel is decoded.
+    """
+    try:
+        with _truncation_is_an_error():
+            return _open(source, max_pixels)
+    except ImageError:
+        raise
+    # Pillow's plugins raise almost anything on a damaged file, struct.error and RecursionError included.
+    except Exception as error:
+        raise ImageError(_reason(error, max_pixels)) from error
+
+
+def _open(source: Source, max_pixels: int) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source, max_pixels)
+    if isinstance(source, np.ndarray):
+        return _upright_rgb(_from_array(source), max_pixels)
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), len(source), max_pixels)
+    if isinstance(source, str | os.PathLike):
+        status = Path(source).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("is a folder")
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait for ever
+            raise ImageError("not a regular file")
+        with Path(source).open("rb") as file:
+            return _decode(file, status.st_size, max_pixels)
+    raise ImageError(f"not an image: a value of type {type(source).__name__}")
+
+
+def _decode(file: BinaryIO, size: int, max_pixels: int) -> Image.Image:
+    if size == 0:
+        raise ImageError("empty file")
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        begun = file.read(4).startswith(_SIGNATURES)
+        raise ImageError("truncated or damaged in its header" if begun else "not an image") from error
+    with image:
+        if image.format == "EPS":  # a program, which Pillow would hand to Ghostscript
+            raise ImageError("not an image: PostScript")
+        return _upright_rgb(image, max_pixels)
+
+
+def _upright_rgb(image: Image.Image, max_pixels: int) -> Image.Image:
+    _check_size(image, max_pixels)
+    image.load()
+    _check_size(image, max_pixels)  # an icon's header may understate what it holds
+    turn = _TRANSPOSE.get(_orientation(image))  # after load(): TIFF turns itself, PNG may carry EXIF at its end
+    rgb = to_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(f"too large: {width}x{height} pixels, the limit is {max_pixels}")
+    if width * height == 0:
+        raise ImageError("has no pixels")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # broken EXIF raises anything; the pixels are still good
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    channels = array.shape[2] if array.ndim == 3 else 1 if array.ndim == 2 else 0
+    if array.dtype != np.uint8 or channels not in (1, 3, 4) or array.size == 0:
+        raise ImageError(
+            f"array of shape {array.shape} and dtype {array.dtype}; "
+            "give uint8 of shape (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)"
+        )
+    pixels = array[:, :, 0] if array.ndim == 3 and channels == 1 else array
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+_strict_lock = threading.Lock()
+_strict_users = 0
+_strict_before = False
+
+
+@contextmanager
+def _truncation_is_an_error() -> Iterator[None]:
+    """Hold Pillow's LOAD_TRUNCATED_IMAGES off while any thread decodes here, then give back what was set."""
+    global _strict_users, _strict_before
+    with _strict_lock:
+        if _strict_users == 0:
+            _strict_before = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _strict_users += 1
+    try:
+        yield
+    finally:
+        with _strict_lock:
+            _strict_users -= 1
+            if _strict_users == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _strict_before
+
+
+def _reason(error: Exception, max_pixels: int) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        pixels = re.search(r"\d+ pixels", text)
+        # Pillow warns at its limit and refuses at twice that; a program may have made its warnings errors.
+        factor = 2 if isinstance(error, Image.DecompressionBombError) else 1
+        limit = min(max_pixels, factor * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        return f"too large: {pixels.group() if pixels else 'unknown size'}, the limit is {limit}"
+    if isinstance(error, MemoryError):
+        return "too large for the memory"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror.lower()}"
+    if isinstance(error, EOFError | struct.error) or _CUT_OFF.search(text):
+        return "truncated"
+    return f"damaged: {text[:100]}" if text else "damaged"

@@ -1,0 +1,161 @@
+"""A model file -> an ONNX Runtime session that is known to be ours and known to run where it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agedetect_runtime import providers
+from agedetect_runtime.errors import ModelError, ProviderError
+from agedetect_runtime.spec import METADATA_KEY, ModelSpec
+
+_REMEDY = "export it with agedetect-export"
+
+
+class Ages(NamedTuple):
+    """Years, float32 (B,) each; `low` and `high` are None for a model without intervals."""
+
+    age: NDArray[np.float32]
+    low: NDArray[np.float32] | None
+    high: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open model. `provider` is what ONNX Runtime gave; `cuda_note` says why "auto" did without CUDA."""
+
+    spec: ModelSpec
+    device: str
+    provider: str
+    cuda_note: str | None
+    _session: Any
+
+    def run(self, faces: NDArray[np.uint8]) -> Ages:
+        """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device gives up, out of memory say."""
+        names = ["age"] if self.spec.coverage is None else ["age", "low", "high"]
+        try:
+            answers = self._session.run(names, {"faces": faces})
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+            raise ProviderError(f"ONNX Runtime failed on {self.device}: {_first_line(error)}") from error
+        return Ages(*answers) if len(answers) == 3 else Ages(answers[0], None, None)
+
+
+def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None) -> Session:
+    """Open a model that agedetect-export wrote, on "auto", "cpu" or "cuda", with `threads` for one batch.
+
+    "auto" is CUDA where a session truly gets it, else the CPU. Raises ProviderError where ONNX Runtime or the
+    device is missing, ModelError, beginning with the file's name, where the file is not a model of ours.
+    """
+    path = Path(model)
+    runtime = providers.load_runtime()
+    wanted = providers.providers_for(device, runtime.get_available_providers())
+    _check_file(path)
+    session, cuda_note = _create(runtime, path, wanted, threads)
+    if device == "cuda" and cuda_note:
+        raise ProviderError(f"device cuda: ONNX Runtime could not start CUDA: {cuda_note}")
+    got = session.get_providers()
+    spec = _read_spec(session, path.name)
+    _check_graph(session, spec, path.name)
+    taken = "cuda" if providers.CUDA in got else "cpu"
+    return Session(spec, taken, got[0], cuda_note, session)
+
+
+def _create(runtime: ModuleType, path: Path, wanted: list[str], threads: int | None) -> tuple[Any, str | None]:
+    """A session, and why it lacks CUDA where CUDA was among the wanted."""
+    if providers.CUDA not in wanted:
+        return _create_on(runtime, path, wanted, threads), None
+    providers.preload_cuda(runtime)
+    # Its log says, over many lines, what the error or the note will say in one.
+    runtime.set_default_logger_severity(4)
+    try:
+        session = _create_on(runtime, path, wanted, threads)
+    except ModelError as error:
+        # The model's fault or CUDA's? If the CPU takes it, CUDA's.
+        session = _create_on(runtime, path, [providers.CPU], threads)
+        return session, _first_line(error.__cause__ or error)
+    finally:
+        runtime.set_default_logger_severity(2)
+    return session, None if providers.CUDA in session.get_providers() else providers.cuda_obstacle(runtime)
+
+
+def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # 3: errors; its warnings are about graph optimisation
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        # With its fall-back ONNX Runtime would print, and go on with the CPU when CUDA fails.
+        return runtime.InferenceSession(_location(path), options, providers=wanted, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        reason = _first_line(error).replace(str(path), path.name)
+        if type(error).__name__ == "InvalidProtobuf":
+            reason = "not an ONNX file, or truncated"
+        raise ModelError(f"{path.name}: {reason}; {_REMEDY}") from error
+
+
+def _location(path: Path) -> str | bytes:
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:  # ONNX Runtime takes no path that isn't valid UTF-8
+        return path.read_bytes()
+    return str(path)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                if file.read(1):
+                    return
+            raise ModelError(f"{path.name}: empty file; {_REMEDY}")
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ModelError(f"{path.name}: cannot be read: {reason}; {_REMEDY}") from error
+    kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+    raise ModelError(f"{path.name}: is {kind}; give an .onnx file that agedetect-export wrote")
+
+
+def _read_spec(session: Any, name: str) -> ModelSpec:
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name}: its metadata is not text; {_REMEDY}") from error
+    if text is None:
+        raise ModelError(f"{name}: no {METADATA_KEY!r} metadata; {_REMEDY}")
+    try:
+        return ModelSpec.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}; {_REMEDY}") from error
+
+
+def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
+    """Input: faces, uint8 (batch, S, S, 3). Outputs: age, then low and high if the spec has a level."""
+    size = spec.image_size
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shapes = [(node.name, node.type, node.shape[1:]) for node in inputs]
+    if shapes != [("faces", "tensor(uint8)", [size, size, 3])]:
+        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {_REMEDY}")
+    if isinstance(inputs[0].shape[0], int):
+        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {_REMEDY}")
+    names = [node.name for node in outputs]
+    expected = ["age"] if spec.coverage is None else ["age", "low", "high"]
+    if names[: len(expected)] != expected or any(n in ("low", "high") for n in names[len(expected) :]):
+        raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {_REMEDY}")
+    for node in outputs[: len(expected)]:
+        if node.type != "tensor(float)" or len(node.shape) != 1:
+            raise ModelError(f"{name}: its output {node.name} is not float32 (batch,); {_REMEDY}")
+
+
+def _first_line(error: BaseException) -> str:
+    """What ONNX Runtime says, without its "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : "."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip())
+    return text.splitlines()[0][:200] if text else type(error).__name__

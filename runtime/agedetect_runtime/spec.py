@@ -1,0 +1,85 @@
+"""What a model file says about itself: one JSON value under one metadata key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from agedetect_runtime.errors import ModelError
+
+METADATA_KEY = "agedetect"
+SCHEMA = 1
+RESAMPLINGS = ("bilinear", "bicubic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Everything beside the graph that a client must know.
+
+    `image_size` is S of the graph's input `faces`, uint8 (B, S, S, 3), RGB; `resampling` is the Pillow filter
+    that training resized with. Ages are years. `coverage` is the level of `low` and `high` (0.9: nine in
+    ten), None for a model without intervals. `provenance` is free JSON: where the model came from and how it
+    did. Raises ModelError for a value that can't be.
+    """
+
+    image_size: int
+    resampling: str
+    backbone: str
+    min_age: float
+    max_age: float
+    precision: str = "float32"
+    coverage: float | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ModelError(f"schema {self.schema!r} is unknown; this version reads schema {SCHEMA}")
+        for name in ("backbone", "precision"):
+            if not isinstance(getattr(self, name), str):
+                raise ModelError(f"{name} {getattr(self, name)!r} is not text")
+        if not (isinstance(self.image_size, int) and 16 <= self.image_size <= 4096):
+            raise ModelError(f"image_size {self.image_size!r} is not a whole number from 16 to 4096")
+        if self.resampling not in RESAMPLINGS:
+            raise ModelError(f"resampling {self.resampling!r} is none of {', '.join(RESAMPLINGS)}")
+        if not (_is_number(self.min_age) and _is_number(self.max_age) and self.min_age < self.max_age):
+            raise ModelError(f"age range {self.min_age!r} to {self.max_age!r} is no range")
+        if self.coverage is not None and not (_is_number(self.coverage) and 0 < self.coverage < 1):
+            raise ModelError(f"coverage {self.coverage!r} is not between 0 and 1")
+        if not isinstance(self.provenance, Mapping):
+            raise ModelError("provenance is not a JSON object")
+
+    def to_json(self) -> str:
+        """One line. Raises ModelError where the provenance holds what JSON has no form for, NaN for one."""
+        try:
+            return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"provenance cannot be written as JSON: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read what `to_json` wrote; unknown fields are ignored. Raises ModelError saying what is wrong."""
+        try:
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"its {METADATA_KEY!r} metadata is not JSON") from error
+        if not isinstance(value, dict):
+            raise ModelError(f"its {METADATA_KEY!r} metadata is not a JSON object")
+        if value.get("schema") != SCHEMA:
+            raise ModelError(f"schema {value.get('schema')!r} is unknown; this version reads schema {SCHEMA}")
+        needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+        if missing := [name for name in needed if name not in value]:
+            raise ModelError(f"its {METADATA_KEY!r} metadata lacks {', '.join(missing)}")
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: item for name, item in value.items() if name in known})
+
+
+def _is_number(value: object) -> bool:
+    # The bounds leave out NaN, the infinities, and whole numbers that no float holds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e6
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")  # which Python reads and writes nevertheless

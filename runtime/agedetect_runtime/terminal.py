@@ -1,0 +1,37 @@
+"""How every command of ours ends: an error that a user can mend is one line, Ctrl-C is quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from agedetect_runtime.errors import AgedetectError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Inside a click command, also as a decorator: AgedetectError exits 1 with one line, Ctrl-C exits 130."""
+    try:
+        yield
+    except AgedetectError as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+    except KeyboardInterrupt as interrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from interrupt
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Inside a click command: a package that isn't installed exits 1 with the extra that brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "agedetect").partition(".")[0]
+        if package.startswith("agedetect"):
+            raise
+        raise click.ClickException(
+            f'{package} is not installed; this command needs: pip install "agedetect[{extra}]"'
+        ) from error

@@ -1,0 +1,90 @@
+"""Fixtures, used as a pytest plugin: a real MLflow store with a model in it, logged as the trainer does."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import mlflow
+import mlflow.pytorch
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from agedetect_export.registry import Source, load_source
+from agedetect_runtime.spec import METADATA_KEY
+from export_source import SIZE, SPEC, Store, TinyAges, draw_images
+
+
+def log_like_the_trainer(root: Path) -> Store:
+    """A run with data/splits.csv and the pt2 model, registered as `agedetect` with the alias `candidate`."""
+    images = draw_images(root / "faces", 30)
+    table = root / "splits.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["side", "path", "age", "gender", "race", "digest"])
+        for index, path in enumerate(images):
+            side = ("train", "validation", "validation", "test")[index % 4] if index < 28 else "train"
+            writer.writerow([side, path, index * 3 + 1, "", "", f"{index:04}"])
+    client = MlflowClient()
+    experiment = client.create_experiment("agedetect", artifact_location=(root / "artifacts").as_uri())
+    with mlflow.start_run(experiment_id=experiment) as run:
+        mlflow.log_param("data_dir", str(root / "faces"))
+        mlflow.log_artifact(str(table), "data")
+        info = mlflow.pytorch.log_model(
+            TinyAges().eval(),
+            name="model",
+            serialization_format="pt2",
+            input_example=np.zeros((2, SIZE, SIZE, 3), np.uint8),
+            signature=ModelSignature(
+                Schema([TensorSpec(np.dtype(np.uint8), (-1, SIZE, SIZE, 3))]),
+                Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
+            ),
+            metadata={METADATA_KEY: SPEC.to_json()},
+            pip_requirements=[],
+        )
+    version = mlflow.register_model(info.model_uri, "agedetect")
+    client.set_registered_model_alias("agedetect", "candidate", version.version)
+    validation = [path for index, path in enumerate(images[:28]) if index % 4 in (1, 2)]
+    return Store(mlflow.get_tracking_uri(), root, run.info.run_id, info.model_uri, validation)
+
+
+@contextmanager
+def tracking(uri: str) -> Iterator[None]:
+    """MLflow keeps what it was told in a global and in the environment; afterwards neither knows of `uri`."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture(scope="session")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    root = tmp_path_factory.mktemp("store") / "my runs, 100%"  # a folder name that a URI has to quote
+    root.mkdir()
+    with tracking(f"sqlite:///{quote(str(root / 'mlflow.db'))}"):
+        return log_like_the_trainer(root)
+
+
+@pytest.fixture(scope="session")
+def source(logged: Store) -> Source:
+    """The logged model as the exporter loads it."""
+    with tracking(logged.uri):
+        return load_source("models:/agedetect@candidate")
+
+
+@pytest.fixture
+def store(logged: Store) -> Iterator[Store]:
+    """The logged model, in the store that is in use."""
+    with tracking(logged.uri):
+        yield logged

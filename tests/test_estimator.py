@@ -1,0 +1,183 @@
+"""Ages from images: the right ones, in order, lazily, whatever the batch, with bad images in their rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from agedetect_runtime import AgeEstimator, Estimate, ImageError, ModelError
+from agedetect_runtime.images import load_face
+from tiny_models import age_by_hand, tiny_spec, write_tiny_model
+
+# float32 means of 32 x 32 levels, added up in an order that ONNX Runtime may choose by batch size.
+FLOAT32_YEARS = 1e-4
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "age.onnx")
+
+
+@pytest.fixture(scope="module")
+def estimator(model: Path) -> AgeEstimator:
+    return AgeEstimator(model, device="cpu", threads=1, batch_size=4)
+
+
+def noise(seed: int, side: int = 40) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8) // (seed % 5 + 1)
+
+
+def test_the_age_is_the_models_on_the_preprocessed_face(estimator: AgeEstimator) -> None:
+    expected = age_by_hand(load_face(noise(1), 32, "bilinear"))
+    assert estimator.predict(noise(1)).age == pytest.approx(expected, abs=FLOAT32_YEARS)
+    pure_red = np.zeros((32, 32, 3), np.uint8)
+    pure_red[..., 0] = 200
+    assert estimator.predict(pure_red).age == 41.0  # 1 + 0.2 x 200: red, not blue
+
+
+def test_the_resampling_of_the_spec_is_used(tmp_path: Path) -> None:
+    spec = tiny_spec().to_json().replace("bilinear", "bicubic")
+    bicubic = AgeEstimator(write_tiny_model(tmp_path / "age.onnx", metadata=spec), device="cpu")
+    dots = np.zeros((61, 61, 3), np.uint8)
+    dots[::3, ::5] = 255
+    ages = {name: age_by_hand(load_face(dots, 32, name)) for name in ("bilinear", "bicubic")}
+    assert abs(ages["bilinear"] - ages["bicubic"]) > 10 * FLOAT32_YEARS
+    assert bicubic.predict(dots).age == pytest.approx(ages["bicubic"], abs=FLOAT32_YEARS)
+
+
+def test_what_the_model_says_about_itself_and_what_it_runs_on(estimator: AgeEstimator) -> None:
+    assert estimator.spec == tiny_spec()
+    assert (estimator.device, estimator.provider) == ("cpu", "CPUExecutionProvider")
+    assert estimator.cuda_note is None
+
+
+def test_path_bytes_image_and_array_give_the_same_age(estimator: AgeEstimator, tmp_path: Path) -> None:
+    path = tmp_path / "face.jpg"
+    Image.fromarray(noise(3)).save(path)
+    with Image.open(path) as image:
+        sources = [str(path), path, path.read_bytes(), image, np.asarray(image)]
+        alone = [estimator.predict(source).age for source in sources]
+        together = [estimate.age for estimate in estimator.predict_many(sources)]
+    assert len({*alone}) == 1
+    assert together == pytest.approx(alone, abs=FLOAT32_YEARS)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(order=st.permutations(range(9)), batch_size=st.integers(1, 12))
+def test_batch_size_and_order_are_invisible(model: Path, order: list[int], batch_size: int) -> None:
+    estimator = AgeEstimator(model, device="cpu", threads=1, batch_size=batch_size)
+    estimates = list(estimator.predict_many(noise(seed) for seed in order))
+    for seed, estimate in zip(order, estimates, strict=True):
+        expected = age_by_hand(load_face(noise(seed), 32, "bilinear"))
+        assert estimate.age == pytest.approx(expected, abs=FLOAT32_YEARS)
+
+
+def test_bad_images_have_a_reason_and_the_others_an_age(estimator: AgeEstimator, tmp_path: Path) -> None:
+    cut = io.BytesIO()
+    Image.fromarray(noise(2)).save(cut, "JPEG")
+    sources = [noise(0), b"junk", noise(1), tmp_path / "none.jpg", cut.getvalue()[:900], b"", noise(2)]
+    estimates = list(estimator.predict_many(sources))
+    assert [estimate.source is source for estimate, source in zip(estimates, sources, strict=True)] == [True] * 7
+    assert [estimate.error for estimate in estimates] == [
+        None,
+        "not an image",
+        None,
+        "no such file",
+        "truncated",
+        "empty file",
+        None,
+    ]
+    for estimate in estimates:
+        assert (estimate.age is None) == (estimate.error is not None)
+    assert estimates[2].age == estimator.predict(noise(1)).age
+
+
+def test_a_batch_of_bad_images_alone_is_no_trouble(estimator: AgeEstimator) -> None:
+    assert [estimate.error for estimate in estimator.predict_many([b""] * 9)] == ["empty file"] * 9
+    assert list(estimator.predict_many([])) == []
+
+
+def test_predict_raises_the_reason(estimator: AgeEstimator) -> None:
+    with pytest.raises(ImageError, match=r"^no such file$"):
+        estimator.predict("none.jpg")
+
+
+def test_sources_are_taken_a_batch_at_a_time_and_only_when_needed(estimator: AgeEstimator) -> None:
+    taken = 0
+
+    def endless() -> Iterator[NDArray[np.uint8]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield noise(taken)
+
+    estimates = estimator.predict_many(endless())
+    assert taken == 0
+    for count in range(1, 10):
+        next(estimates)
+        assert count <= taken <= count + estimator.batch_size
+
+
+def test_an_answer_that_is_no_number_is_an_error_in_its_row(tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "age.onnx", black_is_nan=True, coverage=0.9)
+    estimator = AgeEstimator(path, device="cpu")
+    black = np.zeros((32, 32, 3), np.uint8)
+    first, second = estimator.predict_many([black, noise(1)])
+    assert first == Estimate(black, error="the model's answer is not a number: nan")
+    assert second.error is None
+    with pytest.raises(ModelError, match="not a number: nan"):
+        estimator.predict(black)
+
+
+def test_an_infinite_age_is_an_error(tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "age.onnx", bias=float("inf"))
+    (estimate,) = AgeEstimator(path, device="cpu").predict_many([noise(1)])
+    assert (estimate.age, estimate.error) == (None, "the model's answer is not a number: inf")
+
+
+def test_intervals_come_where_the_model_has_them(estimator: AgeEstimator, tmp_path: Path) -> None:
+    with_them = AgeEstimator(write_tiny_model(tmp_path / "age.onnx", coverage=0.9), device="cpu")
+    estimate = with_them.predict(noise(1))
+    assert estimate.age is not None
+    assert (estimate.low, estimate.high) == pytest.approx((estimate.age - 5, estimate.age + 5))
+    alone = estimator.predict(noise(1))
+    assert (alone.low, alone.high) == (None, None)
+
+
+def test_preprocessed_faces_give_the_models_raw_answers(tmp_path: Path) -> None:
+    estimator = AgeEstimator(write_tiny_model(tmp_path / "age.onnx", black_is_nan=True), device="cpu")
+    faces = np.stack([noise(1, 32), np.zeros((32, 32, 3), np.uint8), noise(2, 32)])
+    ages = estimator.ages(faces)
+    assert (ages.age.shape, ages.age.dtype, ages.low, ages.high) == ((3,), np.float32, None, None)
+    assert np.isnan(ages.age).tolist() == [False, True, False]
+    assert ages.age[2] == pytest.approx(age_by_hand(faces[2]), abs=FLOAT32_YEARS)
+    assert estimator.ages(faces[::-2]).age[0] == pytest.approx(ages.age[2], abs=FLOAT32_YEARS)
+    assert estimator.ages(faces[:0]).age.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "faces",
+    [
+        np.zeros((32, 32, 3), np.uint8),
+        np.zeros((1, 3, 32, 32), np.uint8),
+        np.zeros((1, 31, 32, 3), np.uint8),
+        np.zeros((1, 32, 32, 3), np.float32),
+    ],
+)
+def test_faces_of_another_shape_or_type_are_refused(estimator: AgeEstimator, faces: NDArray[np.generic]) -> None:
+    with pytest.raises(ImageError, match=r"give uint8 \(B, 32, 32, 3\)") as caught:
+        estimator.ages(faces)  # type: ignore[arg-type]
+    assert f"{faces.shape} and dtype {faces.dtype}" in str(caught.value)
+
+
+def test_a_batch_size_below_one_is_refused(model: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size 0"):
+        AgeEstimator(model, batch_size=0)

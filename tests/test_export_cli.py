@@ -1,0 +1,232 @@
+"""`agedetect-export` as it is run: what it writes, what it refuses, and what is left behind when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from mlflow import MlflowClient
+
+from agedetect_export.cli import main
+from agedetect_export.faces import from_folder, from_run, spread_over_age
+from agedetect_runtime import AgedetectError, AgeEstimator, ModelError
+from agedetect_runtime.spec import METADATA_KEY, ModelSpec
+from export_source import SPEC, Store, draw_images
+
+pytest_plugins = ["export_store"]
+
+# The file that was asked for, and how the process ended.
+Done = tuple[Path, subprocess.CompletedProcess[str]]
+
+SOURCE = "models:/agedetect@candidate"
+# As on a machine where the trainer isn't installed: every import of it fails.
+WITHOUT_TRAINER = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "agedetect":
+            raise ModuleNotFoundError("No module named 'agedetect'", name="agedetect")
+sys.meta_path.insert(0, Refuse())
+from agedetect_export.cli import main
+main()
+"""
+HELP = """
+import sys
+from agedetect_export.cli import main
+try:
+    main(["--help"])
+finally:
+    print(sorted({"mlflow", "numpy", "onnx", "torch"} & set(sys.modules)))
+"""
+
+
+def export(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [SOURCE, *map(str, arguments)])
+
+
+def python(code: str, *arguments: str, uri: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": uri}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def done(logged: Store, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """One export, in a process that can't import the trainer."""
+    output = tmp_path_factory.mktemp("export") / "model.onnx"
+    return output, python(WITHOUT_TRAINER, SOURCE, "--output", str(output), uri=logged.uri)
+
+
+def test_the_exporter_needs_no_trainer(done: Done) -> None:
+    output, process = done
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in output.parent.iterdir()) == ["model.onnx", "model.parity.json"]
+
+
+def test_the_terminal_shows_the_report_and_no_chatter(
+    done: Done,
+) -> None:
+    output, process = done
+    assert process.stderr.splitlines() == [
+        f"loading {SOURCE}",
+        "converting agedetect version 1",
+        "comparing on 14 images",
+    ]
+    assert "batches of 7" in process.stdout
+    assert "passed: worst" in process.stdout
+    assert process.stdout.splitlines()[-1].startswith(f"{output}: 0.0 MB, from agedetect version 1")
+
+
+def test_the_file_says_where_it_came_from_and_how_it_did(done: Done, logged: Store) -> None:
+    (value,) = (item.value for item in onnx.load(done[0]).metadata_props if item.key == METADATA_KEY)
+    spec = ModelSpec.from_json(value)
+    assert spec.provenance["source"] == {
+        "run_id": logged.run_id,
+        "registered_model": "agedetect",
+        "version": "1",
+    }
+    assert spec.provenance["parity"]["passed"]
+    assert spec.provenance["parity"]["images"] == 14
+    assert spec.provenance["split_fingerprint"] == SPEC.provenance["split_fingerprint"]
+    assert (spec.image_size, spec.resampling) == (SPEC.image_size, SPEC.resampling)
+    assert str(logged.root) not in value
+    assert ".png" not in value
+
+
+def test_the_report_beside_the_file_is_the_logged_one(done: Done, store: Store, tmp_path: Path) -> None:
+    report = done[0].with_name("model.parity.json").read_bytes()
+    client = MlflowClient()
+    for name, content in (("model.parity.json", report), ("model.onnx", done[0].read_bytes())):
+        copy = client.download_artifacts(store.run_id, f"export/{name}", str(tmp_path))
+        assert Path(copy).read_bytes() == content
+    worst = json.loads(report)["worst_years"]
+    assert client.get_run(store.run_id).data.metrics["parity_worst_years"] == worst
+    assert client.get_model_version("agedetect", "1").tags["onnx_parity"].startswith("passed: worst")
+
+
+def test_the_runtime_takes_the_file(done: Done, logged: Store) -> None:
+    estimates = list(AgeEstimator(done[0], device="cpu").predict_many(logged.validation))
+    assert all(estimate.error is None for estimate in estimates)
+    assert len({estimate.age for estimate in estimates}) == len(logged.validation)
+
+
+def test_failed_parity_leaves_no_file(store: Store, tmp_path: Path) -> None:
+    result = export("--output", tmp_path / "model.onnx", "--tolerance-years", "1e-12")
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error:")
+    assert "parity failed: batches of" in last
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_parity_leaves_an_earlier_export_as_it_was(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    draw_images(tmp_path / "faces", 3)
+    (tmp_path / "model.onnx").write_text("earlier")
+    (tmp_path / "model.parity.json").write_text("earlier report")
+    result = export("--output", tmp_path / "model.onnx", "--force", "--faces", tmp_path / "faces")
+    assert result.exit_code == 1
+    assert "only 3 distinct readable images" in result.stderr
+    assert (tmp_path / "model.onnx").read_text() == "earlier"
+    assert (tmp_path / "model.parity.json").read_text() == "earlier report"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_force_replaces_and_gives_the_same_bytes(done: Done, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_text("earlier")
+    result = export("--output", tmp_path / "model.onnx", "--force")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "model.onnx").read_bytes() == done[0].read_bytes()
+    assert json.loads((tmp_path / "model.parity.json").read_text())["passed"]
+
+
+def test_an_export_that_cannot_be_logged_leaves_no_file(store: Store, tmp_path: Path) -> None:
+    client = MlflowClient()
+    client.delete_run(store.run_id)  # MLflow still shows it, and takes nothing new for it
+    try:
+        result = export("--output", tmp_path / "model.onnx")
+    finally:
+        client.restore_run(store.run_id)
+    assert result.exit_code == 1
+    assert "was not logged" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_model_is_one_line(store: Store, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["models:/agedetect@champion", "-o", str(tmp_path / "model.onnx")])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: models:/agedetect@champion: not found in sqlite")
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_calls_exit_with_2(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "old.onnx").write_text("earlier")
+    (tmp_path / "stale.parity.json").write_text("earlier")
+    wrong: dict[str, list[str | Path]] = {
+        "--force to replace": ["-o", tmp_path / "old.onnx"],
+        "stale.parity.json exists": ["-o", tmp_path / "stale.onnx"],
+        "there is no folder": ["-o", tmp_path / "missing" / "model.onnx"],
+        "ends in .onnx": ["-o", tmp_path / "model.bin"],
+        "Missing option": [],
+        "does not exist": ["-o", tmp_path / "model.onnx", "--faces", tmp_path / "missing"],
+        "is not in the range": ["-o", tmp_path / "model.onnx", "--tolerance-years", "0"],
+        "Invalid value for '--images'": ["-o", tmp_path / "model.onnx", "--images", "3"],
+    }
+    for reason, arguments in wrong.items():
+        result = export(*arguments)
+        assert result.exit_code == 2, reason
+        assert reason in " ".join(result.stderr.split())
+    result = CliRunner().invoke(main, ["agedetect@candidate", "-o", str(tmp_path / "model.onnx")])
+    assert result.exit_code == 2
+    assert "give models:/NAME@ALIAS" in " ".join(result.stderr.split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    process = python(HELP)
+    assert process.returncode == 0
+    assert process.stdout.splitlines()[-1] == "[]"
+    assert "agedetect-export models:/agedetect@candidate --output model.onnx" in process.stdout
+
+
+@pytest.mark.parametrize("package", ["mlflow", "torch", "onnx"])
+def test_a_missing_extra_is_named(package: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None\nfrom agedetect_export.cli import main\nmain()"
+    process = python(code, SOURCE, "-o", str(tmp_path / "model.onnx"))
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
+        f'Error: {package} is not installed; this command needs: pip install "agedetect[train]"'
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_faces_that_are_not_here_are_never_replaced(tmp_path: Path) -> None:
+    listed = [(tmp_path / "gone.png", 30.0)]
+    with pytest.raises(ModelError, match=r"none of the source run's 1 .*gone\.png.*--faces"):
+        from_run(listed, 8)
+
+
+def test_faces_are_spread_over_age_not_over_their_number() -> None:
+    faces = [(Path(f"young{index}"), 1.0) for index in range(90)]
+    faces += [(Path(f"old{index}"), 10.0 * index) for index in range(1, 11)]
+    taken = [str(path) for path in spread_over_age(faces, 11)]
+    assert sorted(path for path in taken if path.startswith("old")) == sorted(f"old{i}" for i in range(1, 11))
+    assert sum(path.startswith("young") for path in taken) == 1
+    assert [str(path) for path in spread_over_age(list(reversed(faces)), 11)] == taken
+
+
+def test_few_faces_are_all_taken_once(tmp_path: Path) -> None:
+    faces = [(Path(f"{index}"), float(index)) for index in range(5)]
+    assert spread_over_age(faces, 8) == [path for path, _ in faces]
+    paths = draw_images(tmp_path, 5)
+    assert from_folder(tmp_path, 64) == paths
+    assert from_folder(tmp_path, 2) == [paths[0], paths[2]]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AgedetectError, match="no images"):
+        from_folder(tmp_path / "empty", 8)

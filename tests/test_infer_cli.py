@@ -1,0 +1,256 @@
+"""`agedetect-infer` as it is called: what it lists, writes, says at the end, and how it exits."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from agedetect_runtime.cli import main
+from tiny_models import write_tiny_model
+
+COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "age.onnx")
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """Three good images, grey 100, 20 and 60 (ages 36, 8 and 22), and an empty one."""
+    folder = tmp_path / "faces"
+    (folder / "more").mkdir(parents=True)
+    for name, level in {"b.png": 100, "a.PNG": 20, "more/c.jpg": 60}.items():
+        Image.new("RGB", (40, 40), (level,) * 3).save(folder / name)
+    (folder / "empty.jpg").touch()
+    return folder
+
+
+def infer(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def rows(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+def test_a_folder_gives_a_row_an_image_in_the_order_of_paths(faces: Path, model: Path) -> None:
+    done = infer(faces, "--onnx", model)
+    assert done.exit_code == 0
+    assert rows(done.stdout) == [
+        ["file", "age", "low", "high", "error"],
+        [f"{faces}/a.PNG", "8.0", "", "", ""],
+        [f"{faces}/b.png", "36.0", "", "", ""],
+        [f"{faces}/empty.jpg", "", "", "", "empty file"],
+        [f"{faces}/more/c.jpg", "22.0", "", "", ""],
+    ]
+
+
+def test_the_closing_line_counts_and_names_the_device(faces: Path, model: Path) -> None:
+    done = infer(faces, "--onnx", model, "--device", "cpu")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("4 images, 1 failed, ")
+    assert line.endswith(" images/s on cpu (CPUExecutionProvider)")
+
+
+def test_hidden_files_and_other_suffixes_are_left_out_of_folders_only(faces: Path, model: Path) -> None:
+    (faces / ".hidden").mkdir()
+    for name in (".hidden/d.png", ".e.png", "f.txt"):
+        (faces / name).write_bytes((faces / "b.png").read_bytes())
+    assert len(rows(infer(faces, "--onnx", model).stdout)) == 5
+    named = rows(infer(faces / ".e.png", faces / "f.txt", "--onnx", model).stdout)
+    assert [row[1] for row in named[1:]] == ["36.0", "36.0"]
+
+
+def test_arguments_keep_their_order_and_missing_paths_are_rows(faces: Path, model: Path) -> None:
+    done = infer(faces / "more", "none.jpg", faces / "a.PNG", "--onnx", model)
+    assert done.exit_code == 0
+    assert [row[1] + row[4] for row in rows(done.stdout)[1:]] == ["22.0", "no such file", "8.0"]
+
+
+def test_a_list_on_standard_input_is_one_path_a_line(faces: Path, model: Path) -> None:
+    listed = f"{faces}/b.png\n\n{faces}/a.PNG\r\n{faces}\n{faces}/more/c.jpg".encode()
+    done = infer("-", "--onnx", model, stdin=listed)
+    assert [row[1] + row[4] for row in rows(done.stdout)[1:]] == ["36.0", "8.0", "is a folder", "22.0"]
+
+
+def test_batch_size_and_threads_change_nothing(faces: Path, model: Path) -> None:
+    outputs = {
+        infer(faces, "--onnx", model, "--batch-size", size, "--threads", "1").stdout for size in ("1", "2", "32")
+    }
+    assert len(outputs) == 1
+
+
+def test_output_is_csv_or_json_lines_by_suffix(faces: Path, model: Path, tmp_path: Path) -> None:
+    for suffix in ("csv", "jsonl"):
+        done = infer(faces, "--onnx", model, "--output", tmp_path / f"ages.{suffix}")
+        assert (done.exit_code, done.stdout) == (0, "")
+    table = rows((tmp_path / "ages.csv").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "ages.jsonl").read_text().splitlines()]
+    assert [line["age"] for line in lines] == [8.0, 36.0, None, 22.0]
+    assert [line["file"] for line in lines] == [row[0] for row in table[1:]]
+
+
+def test_intervals_fill_their_columns(faces: Path, tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", coverage=0.9)
+    assert rows(infer(faces / "b.png", "--onnx", model).stdout)[1][1:4] == ["36.0", "31.0", "41.0"]
+
+
+def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
+    done = infer(faces, "--onnx", model, "--strict")
+    assert done.exit_code == 1
+    assert len(rows(done.stdout)) == 5
+    assert infer(faces / "b.png", "--onnx", model, "--strict").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument 'FACES...'"),
+        (["face.jpg"], "Missing option '--onnx'"),
+        (["face.jpg", "--onnx", "age.onnx", "--output", "ages.txt"], "none of .csv, .jsonl"),
+        (["face.jpg", "--onnx", "age.onnx", "--output", "ages"], "none of .csv, .jsonl"),
+        (["face.jpg", "--onnx", "age.onnx", "--device", "tpu"], "'tpu' is not one of"),
+        (["face.jpg", "--onnx", "age.onnx", "--batch-size", "0"], "0 is not in the range x>=1"),
+        (["face.jpg", "--onnx", "age.onnx", "--threads", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_a_wrong_call_exits_2(arguments: list[str], words: str) -> None:
+    done = infer(*arguments)
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+def test_a_job_that_cannot_be_done_exits_1_with_one_line(faces: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "notes.txt").touch()
+    bad = {
+        f"{tmp_path}/bare: no images in this folder or below": (tmp_path / "bare", "--onnx", model),
+        "none.onnx: cannot be read": (faces, "--onnx", tmp_path / "none.onnx"),
+        "b.png: not an ONNX file": (faces, "--onnx", faces / "b.png"),
+        "no paths on standard input": ("-", "--onnx", model),
+        "cannot be written": (faces, "--onnx", model, "--output", tmp_path / "none" / "ages.csv"),
+    }
+    for words, arguments in bad.items():
+        done = infer(*arguments, stdin=b"")
+        assert done.exit_code == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("Error: ")
+        assert words in line
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this wheel has CUDA")
+def test_cuda_without_cuda_is_an_error_and_nothing_is_written(faces: Path, model: Path, tmp_path: Path) -> None:
+    done = infer(faces, "--onnx", model, "--device", "cuda", "--output", tmp_path / "ages.csv")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: device cuda: this ONNX Runtime has no CUDA provider; ")
+    assert not (tmp_path / "ages.csv").exists()
+
+
+def test_pillows_warnings_stay_off_stderr(tmp_path: Path, model: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:100])
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    call = [*COMMAND, str(tmp_path / "a.tif"), "--onnx", str(model)]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_that_are_not_utf8_are_no_trouble(tmp_path: Path, model: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(os.fsdecode(folder + b"/\xe9\n.png"))
+    for encoding in ("utf-8", "ascii"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        call = [*COMMAND, folder, "--onnx", str(model)]
+        done = subprocess.run(call, env=environment, capture_output=True, check=True)
+        assert rows(done.stdout.decode(encoding))[1] == [f"{tmp_path}/\\xe9\n.png", "1.0", "", "", ""]
+
+
+def on_terminal(call: list[str]) -> tuple[int, str]:
+    """Run with stdout and stderr on one terminal: the exit code and what it shows."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(call, stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": "70"}) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # how Linux says that the other end is closed
+                break
+    os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def test_a_terminal_shows_a_table(faces: Path, model: Path) -> None:
+    code, shown = on_terminal([*COMMAND, str(faces), "--onnx", str(model)])
+    lines = shown.splitlines()
+    assert code == 0
+    assert lines[0].split() == ["file", "age"]
+    assert lines[2].split()[-1] == "36.0"
+    assert lines[3].endswith("-  empty file")
+    assert lines[5].startswith("4 images, 1 failed, ")
+    assert len(lines) == 6
+
+
+def test_a_terminal_shows_progress_where_the_ages_go_into_a_file(faces: Path, model: Path, tmp_path: Path) -> None:
+    code, shown = on_terminal([*COMMAND, str(faces), "--onnx", str(model), "--output", str(tmp_path / "a.csv")])
+    assert code == 0
+    assert "4/4" in shown
+    assert len(rows((tmp_path / "a.csv").read_text())) == 5
+
+
+def test_a_closed_pipe_is_quiet(faces: Path, model: Path) -> None:
+    listed = f"{faces}/b.png\n".encode() * 3000
+    call = [*COMMAND, "-", "--onnx", str(model), "--batch-size", "1"]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(listed[: 300 * len(listed) // 3000])
+        process.stdin.flush()
+        assert process.stdout.readline() == b"file,age,low,high,error\n"
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_job_leaves_the_old_file(faces: Path, model: Path, tmp_path: Path, stop: signal.Signals) -> None:
+    output = tmp_path / "out" / "ages.csv"
+    output.parent.mkdir()
+    output.write_text("old")
+    call = [*COMMAND, "-", "--onnx", str(model), "--output", str(output)]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while len(list(output.parent.iterdir())) < 2:  # it has begun, and waits for paths
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(stop)
+        _, told = process.communicate()
+    assert output.read_text() == "old"
+    assert told == b""
+    assert process.returncode == (130 if stop is signal.SIGINT else -signal.SIGKILL)
+    if stop is signal.SIGINT:
+        assert list(output.parent.iterdir()) == [output]
+
+
+def test_version_is_the_distributions() -> None:
+    done = infer("--version")
+    assert done.exit_code == 0
+    assert importlib.metadata.version("agedetect") in done.stdout

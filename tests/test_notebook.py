@@ -1,0 +1,37 @@
+"""The notebook runs from top to bottom on drawn faces, and is committed without output."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from conftest import ROOT
+
+PATH = ROOT / "notebooks" / "agedetection.ipynb"
+
+
+def test_the_notebook_is_committed_without_output():
+    cells = [cell for cell in nbformat.read(PATH, as_version=4).cells if cell.cell_type == "code"]
+    assert cells
+    assert [cell for cell in cells if cell.outputs or cell.execution_count] == []
+
+
+def test_the_notebook_tells_the_story_in_order():
+    cells = nbformat.read(PATH, as_version=4).cells
+    titles = [title for cell in cells for title in re.findall(r"^## \d\. (.+)$", cell.source, re.MULTILINE)]
+    assert titles == ["Data loading", "Model set-up", "Training", "Evaluation", "Export", "Inference"]
+
+
+def test_the_notebook_runs_on_drawn_faces(tmp_path: Path, drawn_faces: Path, monkeypatch):
+    monkeypatch.setenv("AGEDETECT_DATA", str(drawn_faces))
+    monkeypatch.setenv("AGEDETECT_EPOCHS", "4")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    notebook = nbformat.read(PATH, as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    assert (tmp_path / "notebook.onnx").is_file()
+    (last,) = notebook.cells[-1].outputs
+    assert len(re.findall(r"^label +\d+ +estimate +\d+\.\d$", last["text"], re.MULTILINE)) == 8

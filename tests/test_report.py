@@ -1,0 +1,188 @@
+"""What is written: files whole or not at all, readable again exactly, and a table that stays aligned."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.estimator import Estimate
+from agedetect_runtime.report import is_report, report_to
+from agedetect_runtime.table import fit, printable, write_table
+
+ODD_NAMES = [
+    "plain.jpg",
+    "with, comma.jpg",
+    'with "quotes".jpg',
+    "with\nnewline.jpg",
+    "with\r\nboth.jpg",
+    "tab\t.jpg",
+    "ünïcode 顔 🙂.jpg",
+    " spaces ",
+]
+NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
+
+
+def written(path: Path, estimates: list[Estimate]) -> bytes:
+    with report_to(path, intervals=True) as write:
+        for estimate in estimates:
+            write(estimate)
+    return path.read_bytes()
+
+
+def csv_rows(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8"), newline="")))
+
+
+def json_rows(data: bytes) -> list[dict[str, object]]:
+    return [json.loads(line) for line in data.decode("utf-8").split("\n")[:-1]]
+
+
+def test_csv_has_a_header_and_a_row_an_image(tmp_path: Path) -> None:
+    data = written(
+        tmp_path / "ages.csv",
+        [
+            Estimate("a.jpg", 34.24681, 27.0, 42.5),
+            Estimate("b.jpg", 5.0),
+            Estimate("c.jpg", error="empty file"),
+        ],
+    )
+    assert data == (b"file,age,low,high,error\na.jpg,34.247,27.0,42.5,\nb.jpg,5.0,,,\nc.jpg,,,,empty file\n")
+
+
+def test_json_lines_have_the_same_columns(tmp_path: Path) -> None:
+    data = written(tmp_path / "ages.jsonl", [Estimate("a.jpg", 34.24681, 27.0, 42.5), Estimate("c.jpg", error="empty")])
+    assert json_rows(data) == [
+        {"file": "a.jpg", "age": 34.247, "low": 27.0, "high": 42.5, "error": None},
+        {"file": "c.jpg", "age": None, "low": None, "high": None, "error": "empty"},
+    ]
+
+
+def test_odd_names_are_read_back_exactly(tmp_path: Path) -> None:
+    estimates = [Estimate(name, 1.0) for name in ODD_NAMES]
+    assert [row["file"] for row in csv_rows(written(tmp_path / "a.csv", estimates))] == ODD_NAMES
+    assert [row["file"] for row in json_rows(written(tmp_path / "a.jsonl", estimates))] == ODD_NAMES
+
+
+def test_names_that_are_not_utf8_leave_valid_files(tmp_path: Path) -> None:
+    estimates = [Estimate(NOT_UTF8, 1.0), Estimate("b.jpg", 2.0)]
+    assert [row["file"] for row in csv_rows(written(tmp_path / "a.csv", estimates))] == [
+        "caf\\xe9.jpg",
+        "b.jpg",
+    ]
+    first, second = json_rows(written(tmp_path / "a.jsonl", estimates))
+    assert os.fsencode(str(first["file"])) == b"caf\xe9.jpg"
+    assert second["file"] == "b.jpg"
+
+
+def test_the_suffix_decides_and_others_are_no_report() -> None:
+    assert [is_report(Path(name)) for name in ("a.csv", "a.JSONL", "a.json", "a.txt", "csv")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
+def test_a_job_that_ends_early_leaves_the_old_file_alone(tmp_path: Path, stop: type[BaseException]) -> None:
+    path = tmp_path / "ages.csv"
+    path.write_text("old")
+
+    def end_early() -> None:
+        with report_to(path, intervals=False) as write:
+            write(Estimate("a.jpg", 1.0))
+            assert path.read_text() == "old"
+            raise stop
+
+    with pytest.raises(stop):
+        end_early()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_appears_at_the_end_and_nothing_else_does(tmp_path: Path) -> None:
+    path = tmp_path / "ages.jsonl"
+    with report_to(path, intervals=False) as write:
+        write(Estimate("a.jpg", 1.0))
+        assert not path.exists()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_the_report_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    written(tmp_path / "link.csv", [Estimate("a.jpg", 1.0)])
+    assert (tmp_path / "link.csv").is_symlink()
+    assert "a.jpg" in (tmp_path / "real.csv").read_text()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "ages.csv"
+    with pytest.raises(AgedetectError, match=r"ages\.csv: cannot be written: no such file or directory"):
+        written(path, [])
+    (tmp_path / "file").touch()
+    with pytest.raises(AgedetectError, match="cannot be written: not a directory"):
+        written(tmp_path / "file" / "ages.csv", [])
+
+
+def table(
+    estimates: list[Estimate], monkeypatch: pytest.MonkeyPatch, *, columns: int, intervals: bool = False
+) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    file = io.StringIO()
+    write = write_table(file, intervals)
+    for estimate in estimates:
+        write(estimate)
+    return file.getvalue().splitlines()
+
+
+def cells(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def test_the_table_has_ages_with_one_decimal_and_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimates = [Estimate("a.jpg", 34.26), Estimate("b.jpg", error="empty file")]
+    rows = table(estimates, monkeypatch, columns=60, intervals=False)
+    assert [row.split() for row in rows] == [
+        ["file", "age"],
+        ["a.jpg", "34.3"],
+        ["b.jpg", "-", "empty", "file"],
+    ]
+
+
+def test_the_table_shows_intervals_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table([Estimate("a.jpg", 34.26, 27.0, 42.04)], monkeypatch, columns=80, intervals=True)
+    assert [row.split() for row in rows] == [
+        ["file", "age", "low", "high"],
+        ["a.jpg", "34.3", "27.0", "42.0"],
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_ages_stand_in_one_column_whatever_the_names(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    names = [*ODD_NAMES, NOT_UTF8, "long/" * 40 + "a.jpg", "顔" * 50]
+    rows = table([Estimate(name, 7.0) for name in names], monkeypatch, columns=columns)
+    assert len(rows) == 1 + len(names)
+    assert {cells(row) for row in rows} == {cells(rows[0])}
+    assert all(row.endswith("    7.0") for row in rows[1:])
+    assert cells(rows[0]) <= columns
+
+
+def test_a_clipped_name_keeps_its_end() -> None:
+    assert fit("folder/face_0001.jpg", 10) == "…_0001.jpg"
+    assert fit("face.jpg", 10) == "face.jpg  "
+    assert fit("face_00001", 10) == "face_00001"
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    assert printable("\x1b[2Jface\n\x07.jpg") == "\\x1b[2Jface\\n\\x07.jpg"
+    assert printable(NOT_UTF8) == "caf\\udce9.jpg"
+    assert printable("ünïcode 顔") == "ünïcode 顔"

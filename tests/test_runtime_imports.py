@@ -1,0 +1,67 @@
+"""The light runtime stays light: what it imports, and when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from tiny_models import write_tiny_model
+
+FOREIGN = {"torch", "torchvision", "mlflow", "onnx", "pandas", "matplotlib", "agedetect", "agedetect_export"}
+HEAVY = {"numpy", "PIL", "onnxruntime"}
+
+HELP = """
+import sys
+from agedetect_runtime.cli import main
+main(["--help"], standalone_mode=False)
+"""
+EVERYTHING = """
+import importlib, pkgutil, sys
+import agedetect_runtime
+for module in pkgutil.walk_packages(agedetect_runtime.__path__, "agedetect_runtime."):
+    importlib.import_module(module.name)
+model, image = sys.argv[1:]
+estimator = agedetect_runtime.AgeEstimator(model, device="cpu")
+assert next(estimator.predict_many([image])).age == 36.0
+"""
+REPORT = "\nprint('imported:', *sorted({name.split('.')[0] for name in sys.modules}))"
+
+
+def imported_by(code: str, *arguments: str) -> set[str]:
+    """The top-level modules that a process has imported when it has run `code`."""
+    call = [sys.executable, "-c", code + REPORT, *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].removeprefix("imported: ").split())
+
+
+def test_nothing_heavy_or_ours_is_imported_for_an_inference(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx")
+    Image.new("RGB", (40, 40), (100, 100, 100)).save(tmp_path / "face.png")
+    imported = imported_by(EVERYTHING, str(model), str(tmp_path / "face.png"))
+    assert imported >= HEAVY | {"agedetect_runtime", "click"}  # the list is a real one
+    assert not imported & FOREIGN
+
+
+def test_help_imports_neither_numpy_nor_pillow_nor_onnx_runtime() -> None:
+    imported = imported_by(HELP)
+    assert "click" in imported
+    assert not imported & (HEAVY | FOREIGN)
+
+
+def test_help_answers_in_under_three_tenths_of_a_second() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", HELP], stdout=subprocess.DEVNULL, check=True)
+        return time.perf_counter() - start
+
+    # The best of several: what is asked is what it costs, not how busy the machine is.
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_the_package_imports_without_its_heavy_parts() -> None:
+    code = "import sys\nimport agedetect_runtime\nagedetect_runtime.ModelSpec, agedetect_runtime.ImageError"
+    assert not imported_by(code) & HEAVY

@@ -1,0 +1,74 @@
+"""The wheel as a backend engineer installs it: light, typed, and enough for ages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import ROOT
+from tiny_models import write_tiny_model
+
+PATHS_ONLY = {"capture_output": True, "text": True, "timeout": 300, "check": False}
+
+
+@pytest.fixture(scope="module")
+def runtime_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a new environment that holds the wheel with its [cpu] extra and nothing else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--installer", "pip", "--outdir", str(folder), str(ROOT)]
+    built = subprocess.run(build, **PATHS_ONLY)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = folder.glob("agedetect-*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
+    python = folder / "env" / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    done = subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), f"{wheel}[cpu]"], **PATHS_ONLY)
+    assert done.returncode == 0, done.stderr
+    return python.parent
+
+
+def run(command: list[Path | str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    return subprocess.run([str(part) for part in command], cwd=folder, env=environment, **PATHS_ONLY)
+
+
+def test_nothing_heavy_came_along_and_it_is_under_200_megabytes(runtime_environment):
+    site = next((runtime_environment.parent / "lib").glob("python3*/site-packages"))
+    installed = {path.name.split("-")[0].lower() for path in site.glob("*.dist-info")}
+    assert {"agedetect", "numpy", "pillow", "click", "onnxruntime"} <= installed
+    assert not installed & {"torch", "torchvision", "mlflow", "onnx", "pandas", "matplotlib", "scipy", "sympy"}
+    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file() and not path.is_symlink())
+    assert size < 200e6, f"{size / 1e6:.0f} MB"
+    for package in ("agedetect", "agedetect_export", "agedetect_runtime"):
+        assert (site / package / "py.typed").is_file()
+    assert not (site / "tests").exists()
+
+
+def test_the_installed_command_gives_ages(runtime_environment, tmp_path):
+    write_tiny_model(tmp_path / "age.onnx")
+    Image.new("RGB", (50, 50), (100, 100, 100)).save(tmp_path / "grey.png")
+    done = run([runtime_environment / "agedetect-infer", "grey.png", "--onnx", "age.onnx", "--device", "cpu"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "36.000" in done.stdout  # 100 * (0.2 + 0.1 + 0.05) + 1: the tiny model by hand
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["agedetect", "train"], ["agedetect-export", "models:/agedetect@candidate", "--output", "model.onnx"]],
+)
+def test_a_command_that_needs_the_training_extra_says_so(runtime_environment, tmp_path, command):
+    done = run([runtime_environment / command[0], *command[1:]], tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert 'is not installed; this command needs: pip install "agedetect[train]"' in line
+
+
+def test_sample_faces_are_drawn_and_audited_without_the_training_extra(runtime_environment, tmp_path):
+    assert run([runtime_environment / "agedetect", "draw", "faces", "--count", "12"], tmp_path).returncode == 0
+    done = run([runtime_environment / "agedetect", "audit", "faces"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "audit" / "audit.html").is_file()

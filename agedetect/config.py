@@ -29,7 +29,7 @@ class TrainConfig:
     epochs: int = parameter(20, "Epochs in total, the head phase included.", low=1)
     head_epochs: int = parameter(3, "Epochs of the head phase, the backbone frozen.", low=0)
     learning_rate: float = parameter(1e-3, "AdamW's rate in the head phase.", low=0)
-    full_learning_rate: float = parameter(3e-4, "AdamW's rate when everything trains.", low=0)
+    full_learning_rate: float = parameter(5e-4, "AdamW's rate when everything trains.", low=0)
     weight_decay: float = parameter(1e-2, "AdamW's weight decay.", low=0)
     batch_size: int = parameter(32, "Images a step, over all processes together.", low=2)
     image_size: int = parameter(224, "Side of the square the network sees, in pixels.", low=32)

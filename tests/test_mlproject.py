@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shlex
 import tomllib
+from itertools import chain
 
 import click
 import yaml
@@ -65,7 +66,7 @@ def test_conda_installs_what_the_training_extra_names():
 
 def test_every_dependency_has_one_tested_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    named = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     names = {re.split(r"[<>=\[]", name)[0].lower() for name in named} - {"agedetect", "onnxruntime-gpu"}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}

@@ -35,7 +35,7 @@ def typed(*programs: str) -> list[list[str]]:
 def parse(command: click.Command, words: list[str]) -> click.Context:
     """What click makes of the words: an unknown command or option raises UsageError."""
     if isinstance(command, click.Group):
-        name, command, words = command.resolve_command(click.Context(command), words)
+        _, command, words = command.resolve_command(click.Context(command), words)
     assert command is not None
     return command.make_context(command.name, [word.replace("RUN_ID", "0" * 32) for word in words])
 

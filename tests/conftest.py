@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,11 @@ def run_command(
         timeout=timeout,
         check=False,
     )
+
+
+def listen_to_ctrl_c() -> None:
+    """For Popen's preexec_fn: a background job of a shell ignores Ctrl-C, and so do the processes that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def program(name: str) -> Path:

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from agedetect_runtime.cli import main
+from conftest import listen_to_ctrl_c
 from tiny_models import write_tiny_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()"]
@@ -236,7 +237,8 @@ def test_a_killed_job_leaves_the_old_file(faces: Path, model: Path, tmp_path: Pa
     output.parent.mkdir()
     output.write_text("old")
     call = [*COMMAND, "-", "--onnx", str(model), "--output", str(output)]
-    with subprocess.Popen(call, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(call, stdin=pipe, stderr=pipe, preexec_fn=listen_to_ctrl_c) as process:
         deadline = time.monotonic() + 20
         while len(list(output.parent.iterdir())) < 2:  # it has begun, and waits for paths
             assert time.monotonic() < deadline

@@ -17,7 +17,7 @@ import pytest
 
 import agedetect_runtime
 from agedetect_runtime.errors import ModelError, ProviderError
-from agedetect_runtime.providers import CPU, CUDA, cuda_obstacle, providers_for
+from agedetect_runtime.providers import CPU, CUDA, cuda_obstacle, providers_for, with_options
 from agedetect_runtime.session import open_session
 from agedetect_runtime.spec import METADATA_KEY
 from tiny_models import tiny_spec, write_tiny_model
@@ -298,3 +298,8 @@ def test_the_spec_in_the_file_is_the_spec_that_is_read(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path / "age.onnx", image_size=40)
     stored = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
     assert json.loads(stored[METADATA_KEY])["image_size"] == open_session(path).spec.image_size == 40
+
+
+def test_cuda_is_asked_for_full_float32_and_the_cpu_for_nothing() -> None:
+    assert with_options(CUDA) == (CUDA, {"use_tf32": "0"})
+    assert with_options(CPU) == CPU

@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
-from conftest import SMALL_RUN, command_environment, options, program, run_command
+from conftest import SMALL_RUN, command_environment, listen_to_ctrl_c, options, program, run_command
 
 
 def client_of(folder: Path) -> MlflowClient:
@@ -162,7 +162,14 @@ def test_a_stopped_run_is_killed_and_resumes_to_the_uninterrupted_metrics(small_
 
 def stop_after(sign: str, command: list[str], folder: Path, stop: signal.Signals) -> str:
     """Starts the command, sends `stop` once a line begins with `sign`, and returns what it wrote to stderr."""
-    process = subprocess.Popen(command, cwd=folder, env=command_environment(folder), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=command_environment(folder),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen_to_ctrl_c,
+    )
     assert process.stderr is not None
     written = []
     for line in process.stderr:

@@ -56,6 +56,11 @@ def providers_for(device: str, available: Sequence[str]) -> list[str]:
     return [CUDA, CPU] if device != "cpu" and CUDA in available else [CPU]
 
 
+def with_options(provider: str) -> str | tuple[str, dict[str, str]]:
+    """CUDA without TF32, its default since Ampere: ten bits of mantissa move an age by more than parity allows."""
+    return (provider, {"use_tf32": "0"}) if provider == CUDA else provider
+
+
 def preload_cuda(runtime: ModuleType) -> None:
     """Load the CUDA and cuDNN libraries that came as Python packages, where there are any."""
     if hasattr(runtime, "preload_dlls"):  # since 1.21

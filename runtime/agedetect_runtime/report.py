@@ -37,7 +37,8 @@ def report_to(output: Path | None, *, intervals: bool) -> Iterator[Write]:
     """
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):  # an encoding that lacks a letter must not end the job
-            sys.stdout.reconfigure(errors="backslashreplace")
+            encoding = None if sys.stdout.isatty() else "utf-8"
+            sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
         yield write_table(sys.stdout, intervals) if sys.stdout.isatty() else _csv_rows(sys.stdout)
         return
     write_rows = _json_lines if output.suffix.lower() == ".jsonl" else _csv_rows
@@ -63,7 +64,7 @@ def _csv_rows(file: TextIO) -> Write:
         name, *years, error = _values(estimate)
         rows.writerow([valid_text(str(name)), *("" if year is None else year for year in years), error or ""])
         if file is sys.stdout:
-            file.flush()  # the reader of a pipe sees each age as it comes
+            file.flush()  # the reader of a pipe sees each batch as it is done
 
     return write
 
@@ -92,6 +93,8 @@ def _replaced(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(place)
+    except BrokenPipeError:  # not this file's: a pipe that the block itself writes to
+        raise
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise AgedetectError(f"{path}: cannot be written: {reason}") from error

@@ -93,7 +93,8 @@ def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int 
         options.intra_op_num_threads = threads
     try:
         # With its fall-back ONNX Runtime would print, and go on with the CPU when CUDA fails.
-        return runtime.InferenceSession(_location(path), options, providers=wanted, enable_fallback=0)
+        chosen = [providers.with_options(provider) for provider in wanted]
+        return runtime.InferenceSession(_location(path), options, providers=chosen, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         reason = _first_line(error).replace(str(path), path.name)
         if type(error).__name__ == "InvalidProtobuf":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import tarfile
@@ -13,7 +14,8 @@ import zlib
 from pathlib import Path
 
 from agedetect.errors import DataError
-from agedetect.unpack import DEFAULT_LIMITS, Limits, is_image_name, unpack
+from agedetect.unpack import DEFAULT_LIMITS, Limits, unpack
+from agedetect_runtime.listing import walk_images
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 _COUNT = ".agedetect-extracted"
@@ -39,7 +41,7 @@ def extract(archive: Path, cache_dir: Path | None = None, *, limits: Limits = DE
     """
     cache = (cache_dir or default_cache()).absolute()
     try:
-        target = cache / f"{archive.name.split('.')[0]}-{_digest(archive)}"
+        target = cache / f"faces-{_digest(archive)}"
         if _is_whole(target):
             return target
         cache.mkdir(parents=True, exist_ok=True)
@@ -57,9 +59,10 @@ def _fill(archive: Path, folder: Path, target: Path, limits: Limits) -> Path:
         folder.mkdir()
         count = unpack(archive, folder, limits)
         (folder / _COUNT).write_text(f"{count}\n")
-        shutil.rmtree(target, ignore_errors=True)
-        folder.rename(target)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        if target.exists() and not _is_whole(target):
+            target.rename(folder.with_name("broken"))  # into the scratch folder, which goes
+        folder.rename(target)  # fails where another process was faster
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
         raise DataError(f"{archive.absolute()}: damaged or cut short ({error}); download it again") from error
     except OSError as error:
         if _is_whole(target):  # another process was faster
@@ -79,4 +82,4 @@ def _is_whole(folder: Path) -> bool:
         expected = int((folder / _COUNT).read_text())
     except (OSError, ValueError):
         return False
-    return sum(is_image_name(name) for _, _, names in os.walk(folder) for name in names) == expected
+    return sum(1 for _ in walk_images(str(folder))) == expected

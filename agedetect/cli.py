@@ -56,10 +56,10 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
         raise click.UsageError(str(error)) from error
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the run as Ctrl-C does
-    with one_line_errors(), needs_extra("train"):
-        from agedetect import tracking
-        from agedetect.train import train
-
+    with one_line_errors():
+        with needs_extra("train"):
+            from agedetect import tracking
+            from agedetect.train import train
         try:
             trained = train(tracking.read_config(resume) if resume else config, resume=resume)
         except tracking.Interrupted as stop:

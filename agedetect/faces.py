@@ -12,9 +12,9 @@ from pathlib import Path
 from agedetect.archives import extract, is_archive
 from agedetect.errors import DataError
 from agedetect.labels import Label, LabelError, label_of_name, read_manifest
-from agedetect.unpack import is_image_name
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import open_rgb
+from agedetect_runtime.listing import walk_images
 
 REMEDY = (
     "download UTKFace by hand from its authors' page (https://susanqq.github.io/UTKFace) and put the folder "
@@ -103,9 +103,9 @@ def _reasons(face_set: FaceSet, limit: int = 3) -> str:
 
 
 def _candidates(data: Path, cache_dir: Path | None) -> Iterable[tuple[Path, Label | LabelError]]:
-    if data.is_dir():
+    if os.path.isdir(data):  # noqa: PTH112 (Path's raises where a parent is closed to us)
         return _in_folder(data, cache_dir)
-    if not data.exists():
+    if not os.path.exists(data):  # noqa: PTH110
         raise DataError(f"{data}: no such folder, archive or manifest; {REMEDY}")
     if is_archive(data):
         return _images_below(extract(data, cache_dir))
@@ -116,26 +116,20 @@ def _candidates(data: Path, cache_dir: Path | None) -> Iterable[tuple[Path, Labe
 
 def _in_folder(folder: Path, cache_dir: Path | None) -> list[tuple[Path, Label | LabelError]]:
     found = list(_images_below(folder))
-    if not found:
+    if all(isinstance(label, LabelError) for _, label in found):  # a preview beside the archive is no data set
         archives = sorted(path for path in folder.iterdir() if is_archive(path) and path.is_file())
-        found = [item for archive in archives for item in _images_below(extract(archive, cache_dir))]
+        found += [item for archive in archives for item in _images_below(extract(archive, cache_dir))]
     return found
 
 
 def _images_below(folder: Path) -> Iterator[tuple[Path, Label | LabelError]]:
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if is_image_name(name):
-                yield Path(parent, name), label_of_name(name)
-
-
-def _refuse(error: OSError) -> None:
-    """A folder that can't be listed would make the data set smaller in silence."""
-    raise DataError(f"{error.filename}: can't be listed: {error.strerror}; allow it or take it away") from error
+    for path in map(Path, walk_images(str(folder))):
+        yield path, label_of_name(path.name)
 
 
 def _label(path: Path, label: Label | LabelError) -> tuple[Path, Label] | Skipped:
+    if any("\ud800" <= character <= "\udfff" for character in str(path)):  # no table of ours could hold it
+        return Skipped(path, "its name is not valid UTF-8: rename it", "label")
     return Skipped(path, label.reason, "label") if isinstance(label, LabelError) else (path, label)
 
 

@@ -16,8 +16,8 @@ MAX_AGE = 120
 _COLUMNS = ("path", "age", "gender", "race")
 
 # [age]_[gender]_[race]_[datetime], then anything; three real names have one field between age and datetime.
-_FULL_NAME = re.compile(r"(\d+)_(\d+)_(\d+)_\d+(?=\D|$)")
-_SHORT_NAME = re.compile(r"(\d+)_\d_\d{8,}(?=\D|$)")
+_FULL_NAME = re.compile(r"(\d+)_(\d+)_(\d+)_\d+(?=\D|$)", re.ASCII)
+_SHORT_NAME = re.compile(r"(\d+)_\d_\d{8,}(?=\D|$)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,8 @@ def _label(age: str, gender: str, race: str) -> Label | LabelError:
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    found = re.fullmatch(r"\s*(\d+(\.\d+)?)\s*", text, re.ASCII)  # float() would take 2_5 for 25
+    return float(found[1]) if found else None
 
 
 def _choice(field: str, text: str, names: tuple[str, ...]) -> str | None:

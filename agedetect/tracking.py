@@ -24,6 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.git_utils import get_git_commit
 from numpy.typing import NDArray
 
 from agedetect import __version__
@@ -66,15 +67,14 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
         mlflow.set_experiment(EXPERIMENT)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
-    mlflow.start_run(run_id=resume, log_system_metrics=True)
+    run_id = mlflow.start_run(run_id=resume, log_system_metrics=True).info.run_id
     status = RunStatus.to_string(RunStatus.FAILED)
     try:
-        run = Run(config)
-        yield run
+        yield Run(config)
         status = RunStatus.to_string(RunStatus.FINISHED)
     except KeyboardInterrupt as stop:
         status = RunStatus.to_string(RunStatus.KILLED)
-        raise Interrupted(run.id) from stop
+        raise Interrupted(run_id) from stop
     finally:
         mlflow.end_run(status)
 
@@ -94,9 +94,11 @@ class Run:
 
     def log_data(self, face_set: FaceSet, splits: Splits) -> None:
         """The three sides as MLflow datasets, their lists, the fingerprints, and what was skipped and why."""
+        commit = get_git_commit(str(Path(__file__).parent))  # None outside of a checkout
         mlflow.set_tags(
             {
                 "agedetect.version": __version__,
+                **({"mlflow.source.git.commit": commit} if commit else {}),
                 "split_fingerprint": splits.fingerprint,
                 "test_fingerprint": splits.test_fingerprint,
                 "data_licence": self.config.data_licence,
@@ -199,8 +201,14 @@ def read_config(run_id: str) -> TrainConfig:
         raise RunError(f"run {run_id}: no training run of that id at {mlflow.get_tracking_uri()}") from error
 
 
-def read_checkpoint(run_id: str) -> Checkpoint:
-    """The state after the last epoch that was finished. Raises RunError where there was none."""
+def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
+    """The state after the last epoch that was finished. Raises RunError where there was none, or on other data."""
+    fingerprint = MlflowClient().get_run(run_id).data.tags.get("split_fingerprint")
+    if fingerprint != splits.fingerprint:
+        raise RunError(
+            f"run {run_id}: it was trained on the split {fingerprint}, the faces now give {splits.fingerprint}: "
+            "restore them as they were, or start anew"
+        )
     found = []
     for name in _STATES:
         try:

@@ -50,7 +50,7 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
     first = fabric.is_global_zero
     face_set = cast(FaceSet, fabric.broadcast(_read(config) if first else None))
     splits = split_faces(face_set.faces, seed=config.seed)
-    checkpoint = tracking.read_checkpoint(resume) if resume else None
+    checkpoint = tracking.read_checkpoint(resume, splits) if resume else None
     model = _new_model(config, splits, "none" if checkpoint else config.weights)
     fit = Fit(fabric, model, config, splits.train, splits.validation, Progress() if first else Progress(False))
     with tracking.open_run(config, resume) if first else nullcontext() as run:

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
 from agedetect.errors import DataError
+from agedetect_runtime.listing import is_image_name
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 _CHUNK = 1 << 20
 _TAR_BLOCK = 512
 _ZIP_ENCRYPTED = 1
@@ -35,11 +35,6 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
-
-
-def is_image_name(name: str) -> bool:
-    """Whether the suffix is an image's and the file isn't hidden (macOS leaves `._*` beside real files)."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def unpack(archive: Path, folder: Path, limits: Limits = DEFAULT_LIMITS) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from agedetect.archives import default_cache, extract
 from agedetect.errors import DataError
-from agedetect.unpack import Limits
+from agedetect.unpack import Limits, unpack
 from tiny_images import png_bytes
 
 Packer = Callable[[Path, Mapping[str, bytes]], Path]
@@ -72,9 +72,25 @@ def test_the_second_call_extracts_nothing(tmp_path: Path, pack: Packer, name: st
     archive = pack(tmp_path / name, FACES)
     folder = extract(archive, tmp_path / "cache")
     before = {path: path.stat().st_ino for path in folder.rglob("*")}
-    renamed = archive.rename(tmp_path / f"moved-{name}").rename(archive)
-    assert extract(renamed, tmp_path / "cache") == folder
+    assert extract(archive.rename(tmp_path / f"moved-{name}"), tmp_path / "cache") == folder
     assert {path: path.stat().st_ino for path in folder.rglob("*")} == before
+
+
+def test_a_folder_that_another_process_has_just_made_is_taken_and_not_replaced(tmp_path: Path, monkeypatch) -> None:
+    archive = pack_zip(tmp_path / "faces.zip", FACES)
+    theirs: dict[Path, int] = {}
+
+    def unpack_late(*arguments: object) -> int:
+        monkeypatch.setattr("agedetect.archives.unpack", unpack)
+        folder = extract(archive, tmp_path / "cache")  # the other process, which was faster
+        theirs.update({path: path.stat().st_ino for path in folder.rglob("*")})
+        return unpack(*arguments)
+
+    monkeypatch.setattr("agedetect.archives.unpack", unpack_late)
+    folder = extract(archive, tmp_path / "cache")
+    assert theirs
+    assert {path: path.stat().st_ino for path in folder.rglob("*")} == theirs
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_another_content_under_the_same_name_is_extracted_anew(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 import zipfile
@@ -13,6 +14,8 @@ from PIL import Image
 from agedetect.errors import DataError
 from agedetect.faces import Face, FaceSet, Skipped, read_faces, require_few_skipped
 from agedetect.labels import Label, LabelError, label_of_name
+from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.listing import list_images
 from tiny_images import noise, save_noise
 
 GOOD = "25_1_3_20170116220224657.jpg"
@@ -262,7 +265,7 @@ def test_a_folder_that_cannot_be_listed_is_no_silent_loss(tmp_path: Path) -> Non
         os.close(handle)
         handle = deeper
     os.close(handle)
-    with pytest.raises(DataError, match="can't be listed"):
+    with pytest.raises(AgedetectError, match="cannot be read"):
         read_faces(tmp_path)
 
 
@@ -286,3 +289,55 @@ def test_the_option_named_in_the_refusal_is_enough() -> None:
         require_few_skipped(face_set)
     assert "\n" not in str(caught.value)
     require_few_skipped(face_set, 0.08)
+
+
+def test_a_linked_folder_is_read_once_and_a_link_loop_ends(tmp_path: Path) -> None:
+    real, data = tmp_path / "real", tmp_path / "UTKFace_data"
+    real.mkdir()
+    data.mkdir()
+    save_noise(real / GOOD, 1)
+    (data / "UTKFace").symlink_to(real)
+    (data / "again").symlink_to(real)
+    (real / "loop").symlink_to(data)
+    assert len(read_faces(data).faces) == 1
+
+
+def test_training_and_inference_see_the_same_files(tmp_path: Path) -> None:
+    for number, suffix in enumerate((".jpg", ".jfif", ".PNG", ".webp", ".txt", "")):
+        save_noise(tmp_path / "noise.png", number)
+        (tmp_path / "noise.png").rename(tmp_path / f"20_0_0_2017010900000000{number}{suffix}")
+    seen = read_faces(tmp_path)
+    listed, _ = list_images([str(tmp_path)], io.BytesIO())
+    assert sorted(str(item.path) for item in (*seen.faces, *seen.skipped)) == list(listed)
+    assert len(seen.faces) == 4
+
+
+def test_a_picture_beside_the_archive_does_not_hide_it(tmp_path: Path) -> None:
+    data = tmp_path / "UTKFace_data"
+    data.mkdir()
+    save_noise(tmp_path / GOOD, 1)
+    with zipfile.ZipFile(data / "UTKFace.zip", "w") as archive:
+        archive.write(tmp_path / GOOD, GOOD)
+    save_noise(data / "preview.png", 2)
+    seen = read_faces(data, cache_dir=tmp_path / "cache")
+    assert [face.age for face in seen.faces] == [float(GOOD.split("_")[0])]
+    assert [item.path.name for item in seen.skipped] == ["preview.png"]
+
+
+@pytest.mark.parametrize("age", ["2_5", "\u0662\u0665", "1e1", "inf", "nan"])
+def test_an_age_is_written_in_plain_digits(tmp_path: Path, age: str) -> None:
+    save_noise(tmp_path / "a.png", 1)
+    save_noise(tmp_path / "b.png", 2)
+    (tmp_path / "faces.csv").write_text(f"path,age\na.png,{age}\nb.png, 30.5 \n")
+    seen = read_faces(tmp_path / "faces.csv")
+    assert [face.age for face in seen.faces] == [30.5]
+    assert "is not from 0 to 120 years" in seen.skipped[0].reason
+
+
+def test_a_name_that_is_not_utf8_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    save_noise(tmp_path / GOOD, 1)
+    save_noise(tmp_path / "odd.png", 2)
+    os.rename(bytes(tmp_path / "odd.png"), bytes(tmp_path) + b"/20_0_0_20170109000000001\xff.png")  # noqa: PTH104
+    seen = read_faces(tmp_path)
+    assert len(seen.faces) == 1
+    assert [item.reason for item in seen.skipped] == ["its name is not valid UTF-8: rename it"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def test_the_run_holds_its_parameters_data_figures_and_predictions(small_run):
     assert run.info.status == "FINISHED"
     assert run.data.params["model_name"] == "mobilenet_v2"
     assert run.data.params["head_epochs"] == "2"
+    assert run.data.tags["agedetect.version"]
     fingerprint = run.data.tags["split_fingerprint"]
     assert {item.dataset.digest for item in run.inputs.dataset_inputs} == {fingerprint}
     assert sorted(tag.value for item in run.inputs.dataset_inputs for tag in item.tags) == [
@@ -191,6 +193,18 @@ def test_two_processes_make_one_run_with_the_metrics_of_one_process(small_run, d
         ours, theirs = (np.array([value for _, value in found[name]]) for found in (together, alone))
         # 1e-3 years for an MAE; the loss is in years squared, some 400 here, and so is measured by its size
         assert np.abs(ours - theirs).max() < 1e-3 * (theirs.max() if name == "train/loss" else 1), name
+
+
+def test_a_run_does_not_resume_on_other_faces(drawn_faces, tmp_path):
+    faces = tmp_path / "faces"
+    shutil.copytree(drawn_faces, faces)
+    command = [program("agedetect"), "train", "--data-dir", "faces", *options({**SMALL_RUN, "epochs": 3})]
+    stop_after("epoch 1", [str(part) for part in command], tmp_path, signal.SIGINT)
+    next(faces.iterdir()).unlink()
+    done = run_command([program("agedetect"), "train", "--resume", only_run(tmp_path).info.run_id], tmp_path)
+    assert done.returncode == 1
+    assert "it was trained on the split" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def main(source: str, output: Path, faces: Path | None, images: int, tolerance_y
     for path in (output, report_path(output)):
         if path.exists() and not force:
             raise click.UsageError(f"{path} exists; give another --output, or --force to replace it")
-    with one_line_errors(), needs_extra("train"):
+    with one_line_errors():
         export(source, output, faces=faces, images=images, tolerance_years=tolerance_years)
 
 
@@ -77,8 +77,9 @@ def export(uri: str, output: Path, *, faces: Path | None, images: int, tolerance
 
     Everything is made in a folder beside `output`; the finished files are moved to their places at the end.
     """
-    from agedetect_export import convert, parity, registry
-    from agedetect_export.faces import from_folder, from_run
+    with needs_extra("train"):
+        from agedetect_export import convert, parity, registry
+        from agedetect_export.faces import from_folder, from_run
 
     _say(f"loading {uri}")
     source = registry.load_source(uri)

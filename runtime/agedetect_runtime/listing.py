@@ -1,4 +1,4 @@
-"""Which images a command line means: folders, files, and a list on standard input."""
+"""Which files are images, for training and inference alike; and which of them a command line means."""
 
 from __future__ import annotations
 
@@ -35,20 +35,35 @@ def list_images(arguments: Sequence[str], stdin: BinaryIO) -> tuple[Iterable[str
     return chain.from_iterable(parts), total
 
 
+def is_image_name(name: str) -> bool:
+    """By its suffix; hidden files are none."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+
+
+def walk_images(folder: str) -> Iterator[str]:
+    """The images in a folder and below, links followed, each folder once, hidden ones left out.
+
+    Raises AgedetectError for a folder that can't be read: os.walk would leave it out in silence.
+    """
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        status = os.stat(parent)  # noqa: PTH116 (a Path for each costs more than the walk)
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above, or to one already read
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (os.path.join(parent, name) for name in names if is_image_name(name))  # noqa: PTH118
+
+
 def _images_below(folder: str) -> list[str]:
-    found: list[str] = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122
-                found.append(os.path.join(parent, name))  # noqa: PTH118 (a Path for each costs more than the walk)
+    found = sorted(walk_images(folder))
     if not found:
         raise AgedetectError(f"{folder}: no images in this folder or below")
-    return sorted(found)
+    return found
 
 
 def _refuse(error: OSError) -> None:
-    """os.walk leaves out in silence what it can't read."""
     raise AgedetectError(f"{error.filename}: cannot be read: {(error.strerror or '').lower()}") from error
 
 

@@ -153,8 +153,6 @@ def test_names_are_escaped_in_page_and_terminal(tmp_path: Path) -> None:
     hostile = '20_0_0_1<img src=x onerror="a()">&\x1b[31m\n'
     for ending in ("1.png", "2.png"):
         save_noise(tmp_path / "faces" / (hostile + ending), 1)
-    raw = save_noise(tmp_path / "faces" / "3.png", 1)
-    raw.rename(tmp_path / "faces" / "20_0_0_1\udcff.png")
     face_set = read_faces(tmp_path / "faces")
     result = audit(face_set)
     write_audit(result, face_set, tmp_path / "out")
@@ -162,7 +160,6 @@ def test_names_are_escaped_in_page_and_terminal(tmp_path: Path) -> None:
     assert len(list(page.iter("img"))) == 4  # two copies, and as many under 48 px: none from the name
     captions = " ".join("".join(caption.itertext()) for caption in page.iter("figcaption"))
     assert r"onerror=\"a()\">&\x1b[31m\n1.png".replace('\\"', '"') in captions
-    assert r"20_0_0_1\udcff.png" in captions
     assert "\x1b" not in format_audit(result)
     assert json.loads((tmp_path / "out/audit.json").read_text())["copies"][0]["paths"][0] in {
         face.path.name for face in face_set.faces

@@ -175,7 +175,7 @@ def test_wrong_calls_exit_with_2(store: Store, tmp_path: Path) -> None:
         "there is no folder": ["-o", tmp_path / "missing" / "model.onnx"],
         "ends in .onnx": ["-o", tmp_path / "model.bin"],
         "Missing option": [],
-        "does not exist": ["-o", tmp_path / "model.onnx", "--faces", tmp_path / "missing"],
+        "no such folder": ["-o", tmp_path / "model.onnx", "--faces", tmp_path / "missing"],
         "is not in the range": ["-o", tmp_path / "model.onnx", "--tolerance-years", "0"],
         "Invalid value for '--images'": ["-o", tmp_path / "model.onnx", "--images", "3"],
     }

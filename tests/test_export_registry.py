@@ -222,16 +222,6 @@ def test_a_run_without_a_usable_list_of_faces_says_so(source: Source, store: Sto
         validation_faces(bare)
 
 
-def test_faces_are_found_below_the_data_folder_too(source: Source, store: Store, tmp_path: Path) -> None:
-    client = MlflowClient()
-    run = client.create_run(client.get_run(store.run_id).info.experiment_id)
-    client.log_param(run.info.run_id, "data_dir", str(store.root / "faces"))
-    (tmp_path / "splits.csv").write_text("side,path,age\nvalidation,05.png,16\n")
-    client.log_artifact(run.info.run_id, str(tmp_path / "splits.csv"), "data")
-    relative = Source(**{**vars(source), "run_id": run.info.run_id})
-    assert validation_faces(relative) == [(store.root / "faces" / "05.png", 16.0)]
-
-
 def test_an_export_is_logged_to_its_run_and_version(source: Source, store: Store, tmp_path: Path) -> None:
     files = [tmp_path / "model.onnx", tmp_path / "model.parity.json"]
     for file in files:

@@ -28,6 +28,15 @@ def _parse_source(context: click.Context, parameter: click.Parameter, value: str
         raise click.BadParameter(str(error), context, parameter) from error
 
 
+def _parse_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """An empty value is none: MLproject's parameters all have one."""
+    if not value:
+        return None
+    if not Path(value).is_dir():
+        raise click.BadParameter(f"{value}: no such folder", context, parameter)
+    return Path(value)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("source", callback=_parse_source)
 @click.option(
@@ -39,7 +48,7 @@ def _parse_source(context: click.Context, parameter: click.Parameter, value: str
 )
 @click.option(
     "--faces",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    callback=_parse_folder,
     help="Folder of face images to compare on, instead of the validation images of the source's run.",
 )
 @click.option("--images", type=click.IntRange(min=MIN_IMAGES), default=64, help="Compare on so many images.")
@@ -77,6 +86,8 @@ def export(uri: str, output: Path, *, faces: Path | None, images: int, tolerance
 
     Everything is made in a folder beside `output`; the finished files are moved to their places at the end.
     """
+    from agedetect_runtime import AgeEstimator
+
     with needs_extra("train"):
         from agedetect_export import convert, parity, registry
         from agedetect_export.faces import from_folder, from_run
@@ -94,6 +105,7 @@ def export(uri: str, output: Path, *, faces: Path | None, images: int, tolerance
         if not report.passed:
             raise parity.ParityError(f"{output} was not written: parity failed: {report.failures[0]}")
         convert.write_spec(model, _with_provenance(source, report))
+        AgeEstimator(model, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship
         report_file.write_text(report.to_json(), encoding="utf-8")
         if source.tracked:
             registry.log_export(source, [model, report_file], report)

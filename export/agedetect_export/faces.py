@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def from_run(listed: Sequence[tuple[Path, float]], count: int) -> list[Path]:
 
     Raises ModelError where none of them is here; what to do then is the user's choice, never a substitute.
     """
-    here = [(path, age) for path, age in listed if path.is_file()]
+    here = [face for face in listed if os.path.isfile(face[0])]  # noqa: PTH113 (Path's raises in a closed folder)
     if not here:
         example = f", {listed[0][0]} for one" if listed else ""
         raise ModelError(

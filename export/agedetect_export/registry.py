@@ -80,7 +80,7 @@ def load_source(uri: str) -> Source:
         run_id=description.run_id,
         name=address.name,
         version=version,
-        tracked=address.folder is None or _knows_run(description.run_id),
+        tracked=_knows_run(description.run_id),
     )
 
 
@@ -97,12 +97,10 @@ def validation_faces(source: Source) -> list[tuple[Path, float]]:
         table = _download(f"runs:/{source.run_id}/{SPLITS}", Path(scratch))
         with table.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
-    root = Path(MlflowClient().get_run(source.run_id).data.params.get("data_dir", "."))
     try:
-        found = [(Path(row["path"]), float(row["age"])) for row in rows if row["side"] == "validation"]
+        return [(Path(row["path"]), float(row["age"])) for row in rows if row["side"] == "validation"]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{run}: {SPLITS} lacks a column or a number: {error}; give --faces") from error
-    return [(path if path.is_file() else root / path, age) for path, age in found]
 
 
 def log_export(source: Source, files: Sequence[Path], report: ParityReport) -> None:

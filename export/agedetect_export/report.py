@@ -68,7 +68,7 @@ class ParityReport:
 
     def to_json(self) -> str:
         report = {"passed": self.passed} | asdict(self)
-        return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
     def to_text(self) -> str:
         lines = [f"parity of torch and ONNX Runtime on {self.images} images ({self.distinct} distinct), in years"]

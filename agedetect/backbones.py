@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
@@ -54,10 +55,12 @@ def build_backbone(name: str, weights: str) -> Backbone:
 def _downloaded(name: str) -> dict[str, Tensor]:
     source = _WEIGHTS[name]
     try:
-        state: dict[str, Tensor] = source.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network; a hash that doesn't fit
+        state: dict[str, Tensor] = source.get_state_dict(
+            progress=False, check_hash=True, weights_only=True, map_location="cpu"
+        )
+    except (OSError, RuntimeError, UnpicklingError) as error:  # no network; another hash; a damaged or unsafe cache
         raise WeightsError(
-            f"{name}: the ImageNet weights could not be downloaded ({error}); fetch {source.url} elsewhere and "
+            f"{name}: the ImageNet weights could not be downloaded or read ({error}); fetch {source.url} elsewhere and "
             "give the file with --weights FILE, or say --weights none to start from random ones"
         ) from error
     return state

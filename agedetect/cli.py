@@ -63,7 +63,8 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
         try:
             trained = train(tracking.read_config(resume) if resume else config, resume=resume)
         except tracking.Interrupted as stop:
-            click.echo(f"Stopped. Go on with: agedetect train --resume {stop.run_id}", err=True)
+            hint = f" Go on with: agedetect train --resume {stop.run_id}" if stop.resumable else ""
+            click.echo(f"Stopped.{hint}", err=True)
             sys.exit(130)
     if trained.model:
         click.echo(f"test MAE {trained.test.mae:.3f} years, model {trained.model.uri}")

@@ -66,6 +66,8 @@ class TrainConfig:
             found.append(f"head_epochs={self.head_epochs} is more than epochs={self.epochs}, the total")
         if self.use_focal_loss and self.loss != "mse":
             found.append(f"use_focal_loss weighs the squared error: it does not go with loss={self.loss}")
+        if not self.registered_model_name.strip() or set(self.registered_model_name) & set("/:"):
+            found.append(f"registered_model_name={self.registered_model_name!r}: MLflow takes no empty one, / or :")
         if self.dropout >= 1:
             found.append(f"dropout={self.dropout}: must be below 1")
         return found

@@ -80,6 +80,7 @@ def loader(
         collate_fn=_collate,
         pin_memory=pinned,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # the workers' seeds must not come out of dropout's stream
     )
 
 

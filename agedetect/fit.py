@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from agedetect.config import TrainConfig
 from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
-from agedetect.errors import DataError
+from agedetect.errors import DataError, RunError
 from agedetect.evaluate import measure
 from agedetect.faces import Face
 from agedetect.losses import Loss, choose_loss
@@ -88,6 +89,8 @@ class Fit:
         predicted = task.validate()
         ages = torch.tensor([face.age for face in self.validation], device=predicted.device)
         metrics = measure(to_numpy(ages), to_numpy(predicted))
+        if not math.isfinite(loss + metrics.mae):
+            raise RunError(f"epoch {number}: the loss is no longer a number: lower the learning rate of this phase")
         self.progress.validation_mae = metrics.mae
         scheduler.step(metrics.mae)
         epoch = Epoch(number, phase.part, loss, float(self.loss(predicted, ages)), metrics, rate, speed)
@@ -164,7 +167,9 @@ class Fit:
         """`function` of every face, uint8 (B, S, S, 3) -> (B, ...); the processes share the work, each gets all."""
         self.model.eval()
         batches = OrderedBatches(len(faces), rank=self.fabric.global_rank, world=self.fabric.world_size)
-        with self.progress.bar(label, len(batches.indexes)) as bar:
+        # TF32, cuDNN's default, isn't what the exported file computes.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with exact, self.progress.bar(label, len(batches.indexes)) as bar:
             rows = []
             for inputs, _ in self._loader(faces, batches, flip=False):
                 rows.append(function(inputs))

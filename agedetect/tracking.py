@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,7 @@ from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 
 EXPERIMENT = "agedetect"
 ALIAS = "candidate"
+_EXPERIMENT_IS_CHOSEN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
 _CONFIG, _BEST = "config.json", "checkpoint/best.pt"
 _STATES = ("checkpoint/even.pt", "checkpoint/odd.pt")
 
@@ -53,30 +56,47 @@ class Registered:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with the id of the run that it stopped."""
+    """Ctrl-C, with the id of the run that it stopped; `resumable` once an epoch of it is finished."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, *, resumable: bool) -> None:
         super().__init__(run_id)
-        self.run_id = run_id
+        self.run_id, self.resumable = run_id, resumable
 
 
 @contextmanager
 def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     """The run of `resume`, or that of `mlflow run`, or a new one. Ends as FINISHED, FAILED, or KILLED by Ctrl-C."""
-    if resume is None and "MLFLOW_RUN_ID" not in os.environ and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
+    if resume is None and not any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN):
         mlflow.set_experiment(EXPERIMENT)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
     run_id = mlflow.start_run(run_id=resume, log_system_metrics=True).info.run_id
     status = RunStatus.to_string(RunStatus.FAILED)
+    run = None
     try:
-        yield Run(config)
+        run = Run(config)
+        yield run
         status = RunStatus.to_string(RunStatus.FINISHED)
     except KeyboardInterrupt as stop:
         status = RunStatus.to_string(RunStatus.KILLED)
-        raise Interrupted(run_id) from stop
+        raise Interrupted(run_id, resumable=run is not None and run.resumable) from stop
     finally:
-        mlflow.end_run(status)
+        with _deaf_to_signals():
+            mlflow.end_run(status)
+
+
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """`mlflow run` answers one Ctrl-C with a second signal, which would leave the run without its status."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Run:
@@ -87,6 +107,7 @@ class Run:
         if active is None:
             raise RunError("no MLflow run is active")
         self.id: str = active.info.run_id
+        self.resumable = False
         self.config = config
         logged = set(active.data.params)  # `mlflow run` logs the project's parameters itself, as it was given them
         mlflow.log_params({name: value for name, value in config.to_dict().items() if name not in logged})
@@ -94,7 +115,8 @@ class Run:
 
     def log_data(self, face_set: FaceSet, splits: Splits) -> None:
         """The three sides as MLflow datasets, their lists, the fingerprints, and what was skipped and why."""
-        commit = get_git_commit(str(Path(__file__).parent))  # None outside of a checkout
+        checkout = Path(__file__).parent.parent
+        commit = get_git_commit(str(checkout)) if (checkout / "MLproject").is_file() else None
         mlflow.set_tags(
             {
                 "agedetect.version": __version__,
@@ -139,6 +161,7 @@ class Run:
             if best.number == snapshot.epoch:
                 _log_file(Path(folder), _BEST, lambda path: torch.save(snapshot.model, path))
             _log_file(Path(folder), _STATES[snapshot.epoch % 2], Checkpoint(list(history), snapshot).save)
+        self.resumable = True
 
     def best_weights(self) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(_download(self.id, _BEST), "cpu", weights_only=True)
@@ -203,7 +226,10 @@ def read_config(run_id: str) -> TrainConfig:
 
 def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
     """The state after the last epoch that was finished. Raises RunError where there was none, or on other data."""
-    fingerprint = MlflowClient().get_run(run_id).data.tags.get("split_fingerprint")
+    run = MlflowClient().get_run(run_id)
+    if run.info.status == RunStatus.to_string(RunStatus.FINISHED):
+        raise RunError(f"run {run_id}: it is finished, and its test faces are looked at once: start a new one")
+    fingerprint = run.data.tags.get("split_fingerprint")
     if fingerprint != splits.fingerprint:
         raise RunError(
             f"run {run_id}: it was trained on the split {fingerprint}, the faces now give {splits.fingerprint}: "

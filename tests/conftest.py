@@ -23,6 +23,7 @@ SMALL_RUN = {
     "head_epochs": 2,
     "full_learning_rate": 1e-5,  # small steps, so that rounding does not grow: the processes are compared
     "workers": 0,
+    "device": "cpu",
     "precision": "float32",
 }
 

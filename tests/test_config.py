@@ -6,9 +6,17 @@ from agedetect.errors import ConfigError
 
 def test_all_contradictions_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(model_name="vgg", epochs=2, head_epochs=3, loss="l1", use_focal_loss=True, dropout=1.0)
+        TrainConfig(
+            model_name="vgg",
+            epochs=2,
+            head_epochs=3,
+            loss="l1",
+            use_focal_loss=True,
+            dropout=1.0,
+            registered_model_name="a/b",
+        )
     message = str(caught.value)
-    for name in ("model_name=vgg", "head_epochs=3", "use_focal_loss", "dropout=1.0"):
+    for name in ("model_name=vgg", "head_epochs=3", "use_focal_loss", "dropout=1.0", "registered_model_name='a/b'"):
         assert name in message
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from mlflow.tracking import MlflowClient
 
 from agedetect_runtime import AgeEstimator
 from conftest import ROOT, command_environment, program
@@ -98,6 +99,15 @@ def test_the_exported_file_is_one_valid_file_that_says_where_it_comes_from(demo,
     report = json.loads((checkout / "demo" / "model.parity.json").read_text())
     assert report["worst_years"] <= 1e-3
     assert spec.provenance["data_licence"] == "drawn by agedetect: no restriction"
+
+
+def test_the_demo_makes_one_run_that_is_the_projects_own(demo, checkout):
+    client = MlflowClient(f"sqlite:///{checkout / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("agedetect-demo")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["mlflow.project.entryPoint"] == "main"
+    assert run.data.params["model_name"] == "mobilenet_v2"
+    assert run.data.metrics["test/r2"] > 0.7
 
 
 def test_the_export_entry_point_exports_the_candidate(demo, checkout):

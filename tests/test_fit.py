@@ -6,7 +6,7 @@ import torch
 
 from agedetect.config import TrainConfig
 from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
-from agedetect.errors import DataError
+from agedetect.errors import DataError, RunError
 from agedetect.faces import read_faces
 from agedetect.fit import Fit
 from agedetect.model import build_model
@@ -81,9 +81,10 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(splits):
     assert first != other
 
 
-def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path, workers):
     whole, states = [], []
-    fit = make_fit(splits)
+    fit = make_fit(splits, workers=workers, plateau_epochs=0)
     for epoch, snapshot in fit.epochs():
         whole.append(epoch)
         states.append(tmp_path / f"{epoch.number}.pt")
@@ -92,9 +93,14 @@ def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path
     for number, path in enumerate(states[:-1], start=1):
         checkpoint = Checkpoint.load(path)
         assert numbers(checkpoint.history) == numbers(whole[:number])
-        resumed = make_fit(splits)
+        resumed = make_fit(splits, workers=workers, plateau_epochs=0)
         assert numbers(train(resumed, checkpoint.snapshot)) == numbers(whole[number:])
         assert all(torch.equal(value, final[name]) for name, value in resumed.model.state_dict().items())
+
+
+def test_the_workers_do_not_change_the_numbers(splits):
+    without, with_workers = (numbers(train(make_fit(splits, workers=workers))) for workers in (0, 2))
+    assert without == with_workers
 
 
 def test_the_rate_falls_on_a_plateau(splits):
@@ -102,6 +108,11 @@ def test_the_rate_falls_on_a_plateau(splits):
     fit = make_fit(splits, epochs=4, head_epochs=4, learning_rate=1e-7, plateau_epochs=0)
     rates = [epoch.learning_rate for epoch in train(fit)]
     assert rates == pytest.approx([1e-7, 1e-7, 3e-8, 9e-9])
+
+
+def test_a_diverging_run_stops_and_says_so(splits):
+    with pytest.raises(RunError, match="epoch 1: the loss is no longer a number: lower the learning rate"):
+        train(make_fit(splits, epochs=2, head_epochs=2, learning_rate=1e30))
 
 
 def test_too_few_faces_for_a_batch_are_refused(splits):

@@ -102,6 +102,17 @@ def test_a_weights_file_is_never_unpickled(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_cached_download_is_never_unpickled(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = models.MobileNet_V2_Weights.IMAGENET1K_V2.url.rpartition("/")[2]
+    cached = tmp_path / "hub" / "checkpoints" / name
+    cached.parent.mkdir(parents=True)
+    torch.save({"features": Payload(str(tmp_path / "executed"))}, cached)
+    with pytest.raises(WeightsError, match="could not be downloaded or read"):
+        build_backbone("mobilenet_v2", "imagenet")
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_missing_weights_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"nowhere\.pth: no such weights file"):
         build_backbone("mobilenet_v2", str(tmp_path / "nowhere.pth"))
@@ -111,7 +122,7 @@ def test_a_failed_download_stops_and_names_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # refused at once, whatever the network
-    with pytest.raises(WeightsError, match=r"could not be downloaded .* --weights FILE"):
+    with pytest.raises(WeightsError, match=r"could not be downloaded or read .* --weights FILE"):
         build_backbone("mobilenet_v2", "imagenet")
 
 

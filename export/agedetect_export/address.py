@@ -28,7 +28,7 @@ class Address:
             return cls(uri=uri, name=match["name"], alias=match["alias"], version=match["version"])
         if _LOGGED.fullmatch(uri):
             return cls(uri=uri)
-        if os.path.isdir(uri):  # Path.is_dir raises where a parent folder is closed
+        if os.path.isdir(uri):  # noqa: PTH112 (Path's raises where a parent folder is closed)
             return cls(uri=uri, folder=Path(uri))
         raise ValueError(
             f"{uri!r} is no model source; give models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import lzma
 import os
@@ -19,6 +18,7 @@ from agedetect_runtime.listing import walk_images
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 _COUNT = ".agedetect-extracted"
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
 def is_archive(path: Path) -> bool:
@@ -62,13 +62,19 @@ def _fill(archive: Path, folder: Path, target: Path, limits: Limits) -> Path:
         if target.exists() and not _is_whole(target):
             target.rename(folder.with_name("broken"))  # into the scratch folder, which goes
         folder.rename(target)  # fails where another process was faster
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{archive.absolute()}: damaged or cut short ({error}); download it again") from error
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from error
     except OSError as error:
         if _is_whole(target):  # another process was faster
             return target
+        if error.errno is None:  # gzip and bz2 raise it for bad data; the system's own errors have a number
+            raise _damaged(archive, error) from error
         raise DataError(f"{archive.absolute()}: can't be unpacked into {target.parent}: {error}") from error
     return target
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    return DataError(f"{archive.absolute()}: damaged or cut short ({error}); download it again")
 
 
 def _digest(archive: Path) -> str:

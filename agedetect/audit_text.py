@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from agedetect_runtime.table import printable
+
 if TYPE_CHECKING:
     from agedetect.audit import Audit, Copies
+
+__all__ = ["ages_of", "format_audit", "printable", "years"]
 
 _BAR = 40
 _LISTED = 5
@@ -15,11 +19,6 @@ _LISTED = 5
 def format_audit(result: Audit) -> str:
     """Counts, the histogram by decade, groups, and the first few of each kind of doubtful file."""
     return "\n".join([*_counts(result), *_histogram(result), *_groups(result), *_doubtful(result)])
-
-
-def printable(text: str) -> str:
-    """The text with control characters and bytes that aren't UTF-8 as escapes: file names hold anything."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def years(age: float) -> str:

@@ -33,19 +33,18 @@ def draw_faces(out: Path, count: int, seed: int = 0) -> list[Path]:
     """Write `count` faces into `out` as 200 px JPEG files in UTKFace's layout; the paths, in drawing order.
 
     The same seed gives the same bytes (with the same Pillow), and face i doesn't depend on `count`. Drawing again
-    over the same faces is fine; raises DataError where `out` is a file or holds anything else.
+    over the same faces is fine; raises DataError where `out` is a file, holds anything else or can't be written.
     """
     if count < 1:
         raise DataError(f"{count} faces can't be drawn; ask for 1 or more")
     if seed < 0:
         raise DataError(f"seed {seed} is negative; take 0 or more")
-    paths = [out / _name(seed, index) for index in range(count)]
+    rngs = [np.random.default_rng((seed, index)) for index in range(count)]
+    labels = [_label(rng) for rng in rngs]
+    paths = [out / _name(label, index) for index, label in enumerate(labels)]
     _claim(out, {path.name for path in paths})
-    for index, path in enumerate(paths):
-        part = path.with_name(path.name + ".part")
-        rng = _rng(seed, index)
-        draw_face(*_label(rng), rng).save(part, format="JPEG", quality=92)
-        part.replace(path)
+    for path, label, rng in zip(paths, labels, rngs, strict=True):
+        _save(draw_face(*label, rng), path)
     return paths
 
 
@@ -65,8 +64,14 @@ def contact_sheet(ages: Sequence[int] = _SHEET_AGES, columns: int = 6, tile: int
     return sheet
 
 
-def _rng(seed: int, index: int) -> np.random.Generator:
-    return np.random.default_rng((seed, index))
+def _save(face: Image.Image, path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        face.save(part, format="JPEG", quality=92)
+        part.replace(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(f"{path.absolute()}: can't be written ({why}); make room or name another folder") from error
 
 
 def _label(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -83,9 +88,9 @@ def _cumulative() -> NDArray[np.float64]:
     return share
 
 
-def _name(seed: int, index: int) -> str:
+def _name(label: tuple[int, int, int], index: int) -> str:
     """`[age]_[gender]_[race]_[datetime].jpg.chip.jpg`; the time is made up, one a face, later with each."""
-    age, gender, race = _label(_rng(seed, index))
+    age, gender, race = label
     time = datetime(2017, 1, 1) + index * timedelta(seconds=61, milliseconds=7)
     return f"{age}_{gender}_{race}_{time:%Y%m%d%H%M%S}{time.microsecond // 1000:03d}.jpg.chip.jpg"
 

@@ -117,9 +117,14 @@ def _candidates(data: Path, cache_dir: Path | None) -> Iterable[tuple[Path, Labe
 def _in_folder(folder: Path, cache_dir: Path | None) -> list[tuple[Path, Label | LabelError]]:
     found = list(_images_below(folder))
     if all(isinstance(label, LabelError) for _, label in found):  # a preview beside the archive is no data set
-        archives = sorted(path for path in folder.iterdir() if is_archive(path) and path.is_file())
+        archives = sorted(path for path in folder.iterdir() if _is_shown_archive(path))
         found += [item for archive in archives for item in _images_below(extract(archive, cache_dir))]
     return found
+
+
+def _is_shown_archive(path: Path) -> bool:
+    """macOS leaves `._UTKFace.zip` beside the archive."""
+    return is_archive(path) and not path.name.startswith(".") and path.is_file()
 
 
 def _images_below(folder: Path) -> Iterator[tuple[Path, Label | LabelError]]:

@@ -17,12 +17,14 @@ Years = NDArray[np.float64]
 
 
 def curves(epochs: Sequence[Epoch]) -> Figure:
-    """Training loss, validation MAE and validation accuracy against the epoch; the phases are shaded apart."""
+    """Both losses, validation MAE and validation accuracy against the epoch; the head phase is shaded."""
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     numbers = [epoch.number for epoch in epochs]
-    left.plot(numbers, [epoch.train_loss for epoch in epochs], marker="o")
-    left.set(title="training loss", xlabel="epoch", yscale="log")
+    left.plot(numbers, [epoch.train_loss for epoch in epochs], marker="o", label="training")
+    left.plot(numbers, [epoch.validation_loss for epoch in epochs], marker="o", label="validation")
+    left.set(title="loss", xlabel="epoch", yscale="log")
+    left.legend()
     middle.plot(numbers, [epoch.metrics.mae for epoch in epochs], marker="o", color="tab:red")
     middle.set(title="validation MAE (years)", xlabel="epoch")
     right.plot(numbers, [100 * epoch.metrics.within_5 for epoch in epochs], marker="o", label="within ±5 years")

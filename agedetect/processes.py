@@ -22,8 +22,10 @@ def open_fabric(device: str, precision: str) -> Fabric:
         raise ConfigError(
             "device=cuda: torch finds no CUDA device; check nvidia-smi and that torch is a CUDA build, or say cpu"
         )
-    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and local > torch.cuda.device_count():
+        raise ConfigError(f"{local} processes on {torch.cuda.device_count()} CUDA devices: start fewer, or say cpu")
     fabric = Fabric(
         accelerator=accelerator,
         devices=local,

@@ -74,7 +74,7 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     status = RunStatus.to_string(RunStatus.FAILED)
     run = None
     try:
-        run = Run(config)
+        run = Run(config, resumed=resume is not None)
         yield run
         status = RunStatus.to_string(RunStatus.FINISHED)
     except KeyboardInterrupt as stop:
@@ -102,12 +102,12 @@ def _deaf_to_signals() -> Iterator[None]:
 class Run:
     """The active MLflow run."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, *, resumed: bool = False) -> None:
         active = mlflow.active_run()
         if active is None:
             raise RunError("no MLflow run is active")
         self.id: str = active.info.run_id
-        self.resumable = False
+        self.resumable = resumed
         self.config = config
         logged = set(active.data.params)  # `mlflow run` logs the project's parameters itself, as it was given them
         mlflow.log_params({name: value for name, value in config.to_dict().items() if name not in logged})
@@ -220,8 +220,9 @@ def read_config(run_id: str) -> TrainConfig:
     """The settings of a run. Raises RunError where the tracking server doesn't know it, or it isn't one of ours."""
     try:
         return TrainConfig.from_dict(json.loads(_download(run_id, _CONFIG).read_text()))
-    except (MlflowException, OSError) as error:
-        raise RunError(f"run {run_id}: no training run of that id at {mlflow.get_tracking_uri()}") from error
+    except (MlflowException, OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"run {run_id}: no training run of that id is to be had: {reason}") from error
 
 
 def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
@@ -229,7 +230,7 @@ def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
     run = MlflowClient().get_run(run_id)
     if run.info.status == RunStatus.to_string(RunStatus.FINISHED):
         raise RunError(f"run {run_id}: it is finished, and its test faces are looked at once: start a new one")
-    fingerprint = run.data.tags.get("split_fingerprint")
+    fingerprint = run.data.tags.get("split_fingerprint", splits.fingerprint)  # none: stopped before any epoch
     if fingerprint != splits.fingerprint:
         raise RunError(
             f"run {run_id}: it was trained on the split {fingerprint}, the faces now give {splits.fingerprint}: "

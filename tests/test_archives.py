@@ -209,6 +209,20 @@ def test_a_flipped_byte_is_found_by_the_checksum(tmp_path: Path, name: str) -> N
         extract(archive, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("at", [0.1, 0.5])
+def test_damage_to_bzip2_and_lzma_is_called_damage(tmp_path: Path, method: int, at: float) -> None:
+    archive = tmp_path / "faces.zip"
+    with zipfile.ZipFile(archive, "w", method) as zipped:
+        zipped.writestr("1_0_0_20170101.png", png_bytes(1) * 50)
+    data = bytearray(archive.read_bytes())
+    start = int(at * len(data))
+    data[start : start + 20] = b"\xff" * 20
+    archive.write_bytes(data)
+    with pytest.raises(DataError, match="damaged or cut short"):
+        extract(archive, tmp_path / "cache")
+
+
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8bnot gzip", b"PK not zip"])
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "faces.tar.gz").write_bytes(content)

@@ -137,6 +137,14 @@ def test_drawing_again_finishes_what_was_cut_short(tmp_path: Path) -> None:
     assert sorted((tmp_path / "half").iterdir()) == sorted(half)
 
 
+def test_a_face_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = draw_faces(tmp_path / "faces", 1)[0]
+    path.with_name(path.name + ".part").mkdir()
+    with pytest.raises(DataError, match=r"can't be written \(Is a directory\)") as caught:
+        draw_faces(tmp_path / "faces", 1)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (2, -1)])
 def test_a_count_or_seed_that_makes_no_sense_is_refused(tmp_path: Path, count: int, seed: int) -> None:
     with pytest.raises(DataError, match=r"ask for|take 0"):

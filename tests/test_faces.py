@@ -291,6 +291,16 @@ def test_the_option_named_in_the_refusal_is_enough() -> None:
     require_few_skipped(face_set, 0.08)
 
 
+def test_what_macos_leaves_beside_an_archive_is_none(tmp_path: Path) -> None:
+    path = save_noise(tmp_path / GOOD, 1)
+    data = tmp_path / "UTKFace_data"
+    data.mkdir()
+    (data / "._UTKFace.zip").write_bytes(b"attributes")
+    with zipfile.ZipFile(data / "UTKFace.zip", "w") as zipped:
+        zipped.write(path, GOOD)
+    assert names(read_faces(data, cache_dir=tmp_path / "cache")) == [GOOD]
+
+
 def test_a_linked_folder_is_read_once_and_a_link_loop_ends(tmp_path: Path) -> None:
     real, data = tmp_path / "real", tmp_path / "UTKFace_data"
     real.mkdir()

@@ -94,6 +94,15 @@ def test_cuda_without_a_device_is_an_error_and_not_the_cpu(monkeypatch):
         open_fabric("cuda", "auto")
 
 
+def test_more_processes_than_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="2 processes on 1 CUDA devices"):
+        open_fabric("auto", "auto")
+
+
 @pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bfloat16", True)])
 def test_a_named_precision_is_taken_as_it_is(precision, expected):
     assert use_bfloat16(precision, "cpu") is expected

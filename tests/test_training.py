@@ -155,6 +155,8 @@ def test_a_stopped_run_is_killed_and_resumes_to_the_uninterrupted_metrics(small_
     assert f"agedetect train --resume {run.info.run_id}" in message
     assert "Traceback" not in message
     assert "checkpoint/best.pt" in artifacts(tmp_path, run)
+    again = stop_after("run ", [str(program("agedetect")), "train", "--resume", run.info.run_id], tmp_path, stop)
+    assert f"agedetect train --resume {run.info.run_id}" in again  # a second stop, before another epoch is done
     done = run_command([program("agedetect"), "train", "--resume", run.info.run_id], tmp_path)
     assert done.returncode == 0, done.stderr
     finished = only_run(tmp_path)

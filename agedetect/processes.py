@@ -37,6 +37,13 @@ def open_fabric(device: str, precision: str) -> Fabric:
     return fabric
 
 
+def close(fabric: Fabric) -> None:
+    """Waits for the first process, which alone writes the report: one that left earlier could abort in its exit."""
+    if fabric.world_size > 1:
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def use_bfloat16(precision: str, accelerator: str) -> bool:
     """'auto' says yes only where the hardware multiplies bfloat16 itself: emulated, it is slower than float32."""
     if precision != "auto":

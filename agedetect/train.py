@@ -20,7 +20,7 @@ from agedetect.faces import FaceSet, read_faces, require_few_skipped
 from agedetect.fit import Fit
 from agedetect.model import MAX_AGE, MIN_AGE, AgeModel, build_model
 from agedetect.phases import Checkpoint, Epoch
-from agedetect.processes import open_fabric, to_numpy
+from agedetect.processes import close, open_fabric, to_numpy
 from agedetect.progress import Progress
 from agedetect.splits import Splits, split_faces
 from agedetect.tracking import Registered, Run
@@ -62,6 +62,7 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
         predicted = to_numpy(fit.predict(splits.test, "test"))  # the one time that the test faces are looked at
         test = measure([face.age for face in splits.test], predicted)
         registered = _report(run, model, splits, predicted, test) if run else None
+    close(fabric)
     return Trained(history, test, run.id if run else None, registered)
 
 

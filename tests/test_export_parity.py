@@ -1,6 +1,7 @@
 """Parity passes what is right and fails each mistake that it is there for, all through real ONNX files."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -214,6 +215,15 @@ def test_bounds_are_compared_too(faces: list[Path], tmp_path: Path) -> None:
     assert compare(IntervalAges(), spec, tmp_path / "interval.onnx", faces).passed
     report = compare(Wider(), spec, tmp_path / "interval.onnx", faces)
     assert report.worst_years == pytest.approx(0.25, abs=1e-4)
+
+
+def test_a_name_that_is_no_text_is_shown_and_written_escaped(exported: Path, faces: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / os.fsdecode(b"\xff\x1b[2J.png")
+    broken.write_bytes(b"no image")
+    report = compare(TinyAges(), SPEC, exported, [*faces, broken])
+    assert "\\udcff\\x1b[2J.png" in report.to_text()
+    (tmp_path / "report.json").write_text(report.to_json(), encoding="utf-8")
+    assert json.loads((tmp_path / "report.json").read_text())["unreadable"][0].startswith(broken.name)
 
 
 def test_the_report_reads_well_and_its_summary_names_no_image(exported: Path, faces: list[Path]) -> None:

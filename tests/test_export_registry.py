@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +221,40 @@ def test_a_run_without_a_usable_list_of_faces_says_so(source: Source, store: Sto
     MlflowClient().log_artifact(run.info.run_id, str(tmp_path / "splits.csv"), "data")
     with pytest.raises(ModelError, match=r"lacks a column or a number: 'age'; give --faces"):
         validation_faces(bare)
+
+
+def test_a_path_that_is_not_utf8_is_read_as_it_is_named(source: Source, store: Store, tmp_path: Path) -> None:
+    with mlflow.start_run(experiment_id=MlflowClient().get_run(store.run_id).info.experiment_id) as run:
+        pass
+    (tmp_path / "splits.csv").write_bytes(b"side,path,age\nvalidation,/faces/\xff.png,7\n")
+    MlflowClient().log_artifact(run.info.run_id, str(tmp_path / "splits.csv"), "data")
+    other = Source(**{**vars(source), "run_id": run.info.run_id})
+    assert validation_faces(other) == [(Path(os.fsdecode(b"/faces/\xff.png")), 7.0)]
+
+
+def test_a_list_of_faces_that_is_no_table_says_so(source: Source, store: Store, tmp_path: Path) -> None:
+    with mlflow.start_run(experiment_id=MlflowClient().get_run(store.run_id).info.experiment_id) as run:
+        pass
+    (tmp_path / "splits.csv").write_text("side,path,age\nvalidation," + "x" * 140_000 + ",7\n")
+    MlflowClient().log_artifact(run.info.run_id, str(tmp_path / "splits.csv"), "data")
+    with pytest.raises(ModelError, match=r"splits\.csv can't be read: field larger .*; give --faces"):
+        validation_faces(Source(**{**vars(source), "run_id": run.info.run_id}))
+
+
+def test_a_package_that_only_the_artifact_store_needs_is_named_as_such(
+    source: Source, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    (tmp_path / "model.onnx").write_text("model")
+    client = MlflowClient()
+    run = client.create_run(client.create_experiment("bucket", artifact_location="s3://bucket/runs"))
+    reason = r"its artifact store needs a package that is not installed: .*boto(3|core).*; install it"
+    with pytest.raises(ModelError, match=reason):
+        log_export(Source(**{**vars(source), "run_id": run.info.run_id}), [tmp_path / "model.onnx"], REPORT)
+    client.create_registered_model("bucket")
+    client.create_model_version("bucket", "s3://bucket/model")
+    with pytest.raises(ModelError, match=reason):
+        load_source("models:/bucket/1")
 
 
 def test_an_export_is_logged_to_its_run_and_version(source: Source, store: Store, tmp_path: Path) -> None:

@@ -53,7 +53,11 @@ def test_the_export_entry_point_calls_the_exporter_with_arguments_that_it_takes(
     values = {name: item["default"] for name, item in point["parameters"].items()}
     assert isinstance(export, click.Command)
     with export.make_context("agedetect-export", [word.format(**values) for word in words[5:]]) as context:
-        assert "models:/agedetect@candidate" in context.params.values()
+        taken = context.params
+    assert taken["source"] == "models:/agedetect@candidate"
+    assert taken["faces"] is None  # empty: the validation images of the model's run
+    assert taken["images"] == {option.name: option.default for option in export.params}["images"]
+    assert taken["force"]
 
 
 def test_conda_installs_what_the_training_extra_names():

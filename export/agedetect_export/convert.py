@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+import onnxscript  # noqa: F401 (torch imports it only once it converts)
 import torch
 from onnx import TensorProto
 from onnx.external_data_helper import uses_external_data

@@ -57,8 +57,10 @@ def compare(
     failures = _sample_failures(sample, wanted)
     batches: list[BatchParity] = []
     differences: list[Years] = []
+    estimator = AgeEstimator(model_path, device="cpu")
     for size in batch_sizes:
-        ages, problems = _runtime_ages(model_path, sample.paths, size, names)
+        estimator.batch_size = size
+        ages, problems = _runtime_ages(estimator, sample.paths, names)
         difference = _difference(ages, wanted)
         problems += _tolerance_failures(difference, sample.paths, tolerance_years)
         failures += [f"batches of {size}: {problem}" for problem in problems]
@@ -104,11 +106,8 @@ def _reference_ages(program: torch.nn.Module, faces: Sequence[NDArray[np.uint8]]
     return np.array(rows, np.float64).reshape(len(faces), outputs)
 
 
-def _runtime_ages(
-    model_path: Path, paths: Sequence[Path], batch_size: int, names: Sequence[str]
-) -> tuple[Years, list[str]]:
+def _runtime_ages(estimator: AgeEstimator, paths: Sequence[Path], names: Sequence[str]) -> tuple[Years, list[str]]:
     """(n, outputs) years, NaN where there is no number, and what went wrong."""
-    estimator = AgeEstimator(model_path, device="cpu", batch_size=batch_size)
     try:
         estimates = list(estimator.predict_many(paths))
     except AgedetectError as error:

@@ -37,7 +37,8 @@ class Source:
     """A trained model. `program`: faces, uint8 (B, S, S, 3) RGB -> ages, float32 (B,), years.
 
     `name` and `version` are the registry's, None for a model that was named by its run or folder. `tracked`
-    tells whether the tracking store in use knows `run_id`: a copied model folder may come from another store.
+    tells whether the tracking store in use knows `run_id`: a folder, and a version registered from one, may
+    come from another store.
     """
 
     uri: str
@@ -95,12 +96,14 @@ def validation_faces(source: Source) -> list[tuple[Path, float]]:
     run = f"run {source.run_id}"
     with TemporaryDirectory(prefix="agedetect-export-") as scratch:
         table = _download(f"runs:/{source.run_id}/{SPLITS}", Path(scratch))
-        with table.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-    try:
-        return [(Path(row["path"]), float(row["age"])) for row in rows if row["side"] == "validation"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{run}: {SPLITS} lacks a column or a number: {error}; give --faces") from error
+        try:
+            with table.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+                rows = [row for row in csv.DictReader(lines) if row["side"] == "validation"]
+            return [(Path(row["path"]), float(row["age"])) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{run}: {SPLITS} lacks a column or a number: {error}; give --faces") from error
+        except (csv.Error, OSError) as error:
+            raise ModelError(f"{run}: {SPLITS} can't be read: {error}; give --faces") from error
 
 
 def log_export(source: Source, files: Sequence[Path], report: ParityReport) -> None:
@@ -122,6 +125,8 @@ def log_export(source: Source, files: Sequence[Path], report: ParityReport) -> N
             client.set_model_version_tag(source.name, source.version, PARITY_TAG, report.verdict)
     except (MlflowException, OSError) as error:
         raise ModelError(f"run {source.run_id}: the export was not logged: {_one_line(error)}") from error
+    except ModuleNotFoundError as error:
+        raise ModelError(_missing_package(f"run {source.run_id}", error)) from error
 
 
 def tracking_uri() -> str:
@@ -164,6 +169,8 @@ def _download(uri: str, scratch: Path) -> Path:
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch)))
     except (MlflowException, OSError) as error:
         raise ModelError(_not_found(uri, error)) from error
+    except ModuleNotFoundError as error:
+        raise ModelError(_missing_package(uri, error)) from error
 
 
 def _knows_run(run_id: str | None) -> bool:
@@ -225,6 +232,11 @@ def _environment(**values: str) -> Iterator[None]:
 
 def _not_found(uri: str, error: Exception) -> str:
     return f"{uri}: not found in {tracking_uri()}: {_one_line(error)}"
+
+
+def _missing_package(thing: str, error: ModuleNotFoundError) -> str:
+    """MLflow imports the client of an artifact store, boto3 for S3 say, only when it talks to the store."""
+    return f"{thing}: its artifact store needs a package that is not installed: {_one_line(error)}; install it"
 
 
 def _one_line(error: Exception) -> str:

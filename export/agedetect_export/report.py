@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agedetect_runtime.table import printable
+
 # Two float32 implementations of one network differ by 1e-5 to 2e-5 years at ages near 30, and by up to 7e-5 near
 # 80. The smallest of the mistakes that were measured, bicubic for bilinear, moves an age by 0.11 years (BGR for
 # RGB: 7.9; no mean and std: 21.7). This tolerance is far from both; half a year would hide the first.
@@ -67,19 +69,21 @@ class ParityReport:
         return {"passed": self.passed} | {k: v for k, v in asdict(self).items() if k not in named}
 
     def to_json(self) -> str:
+        """Plain ASCII: a file name that isn't UTF-8 could not be written otherwise."""
         report = {"passed": self.passed} | asdict(self)
         return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
     def to_text(self) -> str:
+        """For a terminal; no name can steer it."""
         lines = [f"parity of torch and ONNX Runtime on {self.images} images ({self.distinct} distinct), in years"]
         if self.reference is not None:
             lines.append(f"  torch ages     {_spread(self.reference)}")
         for batch in self.batches:
             worst, mean = _years(batch.worst_years), _years(batch.mean_years)
             lines.append(f"  batches of {batch.batch_size:<3} worst {worst}, mean {mean}")
-        lines.append(f"  worst image    {self.worst_image or '-'}")
-        lines += [f"  unreadable     {reason}" for reason in self.unreadable]
-        lines += [f"  FAILED         {reason}" for reason in self.failures]
+        lines.append(f"  worst image    {printable(self.worst_image or '-')}")
+        lines += [f"  unreadable     {printable(reason)}" for reason in self.unreadable]
+        lines += [f"  FAILED         {printable(reason)}" for reason in self.failures]
         lines.append(f"  {self.verdict}, tolerance {self.tolerance_years:g}")
         return "\n".join(lines)
 

@@ -28,11 +28,6 @@ BATCH_NAME = "batch"
 _Interface = tuple[str, int, tuple[str | int, ...]]
 
 
-def output_names(spec: ModelSpec) -> tuple[str, ...]:
-    """The graph's outputs, each float32 (B,), years: `age`, and with an interval its bounds."""
-    return ("age",) if spec.coverage is None else ("age", "low", "high")
-
-
 def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
     """Write `program` (faces, uint8 (B, S, S, 3) -> years, float32 (B,)) to `path`, any batch size B.
 
@@ -66,7 +61,7 @@ def _trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> on
                 dynamo=True,
                 external_data=False,
                 input_names=[INPUT_NAME],
-                output_names=list(output_names(spec)),
+                output_names=list(spec.outputs),
                 dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
                 opset_version=OPSET,
                 verbose=False,
@@ -83,9 +78,13 @@ def _check_outputs(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpe
         outputs = program(faces)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     shapes = [(tuple(output.shape), output.dtype) for output in outputs]
-    names = output_names(spec)
-    if shapes != [((len(faces),), torch.float32)] * len(names):
-        raise ModelError(f"the program gives {shapes} for two faces; wanted float32 (2,) as {', '.join(names)}")
+    wanted = [((len(faces), *_columns(name, spec)), torch.float32) for name in spec.outputs]
+    if shapes != wanted:
+        raise ModelError(f"the program gives {shapes} for two faces; wanted {wanted} as {', '.join(spec.outputs)}")
+
+
+def _columns(output: str, spec: ModelSpec) -> tuple[int, ...]:
+    return (spec.bins,) if output == "probabilities" else ()
 
 
 def _strip_traces(model: onnx.ModelProto) -> None:
@@ -110,7 +109,7 @@ def _check_graph(model: onnx.ModelProto, spec: ModelSpec) -> None:
         raise ModelError(f"onnx.checker refuses the graph: {' '.join(str(error).split())[:300]}") from error
     size = spec.image_size
     wanted: list[_Interface] = [(INPUT_NAME, TensorProto.UINT8, (BATCH_NAME, size, size, 3))]
-    wanted += [(name, TensorProto.FLOAT, (BATCH_NAME,)) for name in output_names(spec)]
+    wanted += [(name, TensorProto.FLOAT, (BATCH_NAME, *_columns(name, spec))) for name in spec.outputs]
     values = [*model.graph.input, *model.graph.output]
     found = [_interface(value) for value in values]
     if found != wanted:

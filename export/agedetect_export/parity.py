@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agedetect_export.convert import output_names
 from agedetect_export.report import MIN_IMAGES, TOLERANCE_YEARS, BatchParity, ParityReport, Spread
 from agedetect_runtime import AgedetectError, AgeEstimator, ImageError, ModelSpec
 from agedetect_runtime.images import load_face
@@ -51,7 +50,7 @@ def compare(
     the batch is a difference too. All failures are collected. Images that can't be read are reported and
     left out. Raises ModelError where the file isn't one that the runtime opens.
     """
-    names = output_names(spec)
+    names = tuple(name for name in spec.outputs if name != "probabilities")
     sample = _read(faces, spec)
     wanted = _reference_ages(reference, sample.faces, len(names))
     failures = _sample_failures(sample, wanted)
@@ -101,7 +100,7 @@ def _reference_ages(program: torch.nn.Module, faces: Sequence[NDArray[np.uint8]]
     with torch.inference_mode():
         for face in faces:
             answer = program(torch.from_numpy(face)[None])
-            values = answer if isinstance(answer, tuple) else (answer,)
+            values = answer[:outputs] if isinstance(answer, tuple) else (answer,)
             rows.append([float(value[0]) for value in values])
     return np.array(rows, np.float64).reshape(len(faces), outputs)
 

@@ -24,12 +24,14 @@ class Estimate:
     """What is known about one image: an age in years, or the reason why there is none.
 
     `low` and `high` bound the age at the level `spec.coverage`; they are None for a model without intervals.
+    `at_least` is the probability of the age that the estimator was asked about.
     """
 
     source: Source
     age: float | None = None
     low: float | None = None
     high: float | None = None
+    at_least: float | None = None
     error: str | None = None
 
 
@@ -47,8 +49,13 @@ class AgeEstimator:
         device: str = "auto",
         threads: int | None = None,
         batch_size: int = 32,
+        at_least: int | None = None,
     ) -> None:
-        """Open the model. Raises ModelError for a file that isn't one, ProviderError for a missing device."""
+        """Open the model; each estimate then says how likely an age of `at_least` years or more is.
+
+        Raises ModelError for a file that isn't one, or that gives no probabilities where `at_least` needs them;
+        ProviderError for a missing device.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size} is not at least 1")
         self._session = open_session(model, device=device, threads=threads)
@@ -57,6 +64,12 @@ class AgeEstimator:
         self.device: str = self._session.device
         self.provider: str = self._session.provider
         self.cuda_note: str | None = self._session.cuda_note
+        self.at_least = at_least
+        if at_least is not None and self.spec.head != "distribution":
+            raise ModelError(
+                f"{os.fspath(model)}: it gives no probabilities, so none of being at least {at_least} years old; "
+                "train it with --head distribution"
+            )
 
     def predict(self, source: Source) -> Estimate:
         """The age in one image. Raises ImageError for a bad image, ModelError where the age is no number."""
@@ -75,7 +88,7 @@ class AgeEstimator:
         while batch := list(islice(remaining, self.batch_size)):
             yield from self._estimate_batch(batch)
 
-    def ages(self, faces: NDArray[np.uint8]) -> Ages:
+    def ages(self, faces: NDArray[np.uint8], *, probabilities: bool = False) -> Ages:
         """Ages of preprocessed faces, (B, S, S, 3) uint8 as `load_face` gives them, in one run of the model.
 
         The model's answers as they are, NaN too. Raises ImageError for another shape or type.
@@ -83,7 +96,7 @@ class AgeEstimator:
         side = self.spec.image_size
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (side, side, 3):
             raise ImageError(f"faces of shape {faces.shape} and dtype {faces.dtype}; give uint8 (B, {side}, {side}, 3)")
-        return self._session.run(np.ascontiguousarray(faces))
+        return self._session.run(np.ascontiguousarray(faces), probabilities=probabilities)
 
     def _estimate_batch(self, batch: Sequence[Source]) -> list[Estimate]:
         faces: dict[int, NDArray[np.uint8]] = {}
@@ -100,12 +113,21 @@ class AgeEstimator:
         return estimates
 
     def _answers(self, sources: Sequence[Source], faces: NDArray[np.uint8]) -> list[Estimate]:
-        rows = zip(*(values.tolist() for values in self.ages(faces) if values is not None), strict=True)
-        return [_estimate(source, row) for source, row in zip(sources, rows, strict=True)]
+        answers = self.ages(faces, probabilities=self.at_least is not None)
+        columns = [answers.age, answers.low, answers.high, self._reached(answers.probabilities)]
+        rows = zip(*([None] * len(faces) if column is None else column.tolist() for column in columns), strict=True)
+        return [_estimate(source, *row) for source, row in zip(sources, rows, strict=True)]
+
+    def _reached(self, probabilities: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """(B, K) -> (B,), the probability of `at_least` years or more."""
+        if probabilities is None or self.at_least is None:
+            return None
+        first = max(0, math.ceil(self.at_least - self.spec.min_age))
+        reached: NDArray[np.float32] = probabilities[:, first:].sum(axis=1)
+        return reached
 
 
-def _estimate(source: Source, years: Sequence[float]) -> Estimate:
-    if not all(math.isfinite(value) for value in years):
-        return Estimate(source, error=f"the model's answer is not a number: {years[0]}")
-    low, high = years[1:] or (None, None)
-    return Estimate(source, years[0], low, high)
+def _estimate(source: Source, age: float, low: float | None, high: float | None, at_least: float | None) -> Estimate:
+    if not all(math.isfinite(value) for value in (age, low, high, at_least) if value is not None):
+        return Estimate(source, error=f"the model's answer is not a number: {age}")
+    return Estimate(source, age, low, high, at_least)

@@ -21,11 +21,15 @@ _REMEDY = "export it with agedetect-export"
 
 
 class Ages(NamedTuple):
-    """Years, float32 (B,) each; `low` and `high` are None for a model without intervals."""
+    """Years, float32 (B,) each; `low` and `high` are None for a model without intervals.
+
+    `probabilities`, float32 (B, K), are None where they weren't asked for.
+    """
 
     age: NDArray[np.float32]
     low: NDArray[np.float32] | None
     high: NDArray[np.float32] | None
+    probabilities: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,15 @@ class Session:
     cuda_note: str | None
     _session: Any
 
-    def run(self, faces: NDArray[np.uint8]) -> Ages:
+    def run(self, faces: NDArray[np.uint8], *, probabilities: bool = False) -> Ages:
         """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device gives up, out of memory say."""
-        names = ["age"] if self.spec.coverage is None else ["age", "low", "high"]
+        names = [name for name in self.spec.outputs if probabilities or name != "probabilities"]
         try:
             answers = self._session.run(names, {"faces": faces})
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise ProviderError(f"ONNX Runtime failed on {self.device}: {_first_line(error)}") from error
-        return Ages(*answers) if len(answers) == 3 else Ages(answers[0], None, None)
+        given = dict(zip(names, answers, strict=True))
+        return Ages(given["age"], given.get("low"), given.get("high"), given.get("probabilities"))
 
 
 def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None) -> Session:
@@ -139,7 +144,7 @@ def _read_spec(session: Any, name: str) -> ModelSpec:
 
 
 def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
-    """Input: faces, uint8 (batch, S, S, 3). Outputs: age, then low and high if the spec has a level."""
+    """Input: faces, uint8 (batch, S, S, 3). Outputs: first the ones that the spec names, then any others."""
     size = spec.image_size
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shapes = [(node.name, node.type, node.shape[1:]) for node in inputs]
@@ -148,12 +153,14 @@ def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
     if isinstance(inputs[0].shape[0], int):
         raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {_REMEDY}")
     names = [node.name for node in outputs]
-    expected = ["age"] if spec.coverage is None else ["age", "low", "high"]
-    if names[: len(expected)] != expected or any(n in ("low", "high") for n in names[len(expected) :]):
+    expected = list(spec.outputs)
+    if names[: len(expected)] != expected or set(names[len(expected) :]) & {"low", "high"}:
         raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {_REMEDY}")
     for node in outputs[: len(expected)]:
-        if node.type != "tensor(float)" or len(node.shape) != 1:
-            raise ModelError(f"{name}: its output {node.name} is not float32 (batch,); {_REMEDY}")
+        columns = [spec.bins] if node.name == "probabilities" else []
+        if node.type != "tensor(float)" or node.shape[1:] != columns:
+            shape = f"(batch, {spec.bins})" if columns else "(batch,)"
+            raise ModelError(f"{name}: its output {node.name} is not float32 {shape}; {_REMEDY}")
 
 
 def _first_line(error: BaseException) -> str:

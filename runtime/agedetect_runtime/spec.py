@@ -12,6 +12,7 @@ from agedetect_runtime.errors import ModelError
 METADATA_KEY = "agedetect"
 SCHEMA = 1
 RESAMPLINGS = ("bilinear", "bicubic")
+HEADS = ("regression", "distribution")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,10 @@ class ModelSpec:
 
     `image_size` is S of the graph's input `faces`, uint8 (B, S, S, 3), RGB; `resampling` is the Pillow filter
     that training resized with. Ages are years. `coverage` is the level of `low` and `high` (0.9: nine in
-    ten), None for a model without intervals. `provenance` is free JSON: where the model came from and how it
-    did. Raises ModelError for a value that can't be.
+    ten), None for a model without intervals. A model whose `head` is "distribution" also gives
+    `probabilities`, (B, K): column k is the probability of `min_age + k` years, up to `max_age`. `card` is the
+    model card, Markdown; `provenance` is free JSON: where the model came from and how it did. Raises
+    ModelError for a value that can't be.
     """
 
     image_size: int
@@ -31,25 +34,40 @@ class ModelSpec:
     max_age: float
     precision: str = "float32"
     coverage: float | None = None
+    head: str = "regression"
+    card: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ModelError(f"schema {self.schema!r} is unknown; this version reads schema {SCHEMA}")
-        for name in ("backbone", "precision"):
+        for name in ("backbone", "precision", "card"):
             if not isinstance(getattr(self, name), str):
                 raise ModelError(f"{name} {getattr(self, name)!r} is not text")
         if not (isinstance(self.image_size, int) and 16 <= self.image_size <= 4096):
             raise ModelError(f"image_size {self.image_size!r} is not a whole number from 16 to 4096")
         if self.resampling not in RESAMPLINGS:
             raise ModelError(f"resampling {self.resampling!r} is none of {', '.join(RESAMPLINGS)}")
+        if self.head not in HEADS:
+            raise ModelError(f"head {self.head!r} is none of {', '.join(HEADS)}")
         if not (_is_number(self.min_age) and _is_number(self.max_age) and self.min_age < self.max_age):
             raise ModelError(f"age range {self.min_age!r} to {self.max_age!r} is no range")
         if self.coverage is not None and not (_is_number(self.coverage) and 0 < self.coverage < 1):
             raise ModelError(f"coverage {self.coverage!r} is not between 0 and 1")
         if not isinstance(self.provenance, Mapping):
             raise ModelError("provenance is not a JSON object")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The graph's outputs in their order, float32 (B,) in years, `probabilities` (B, K)."""
+        interval = () if self.coverage is None else ("low", "high")
+        return ("age", *interval, *(("probabilities",) if self.head == "distribution" else ()))
+
+    @property
+    def bins(self) -> int:
+        """K, the whole years from `min_age` to `max_age`, both included."""
+        return round(self.max_age - self.min_age) + 1
 
     def to_json(self) -> str:
         """One line. Raises ModelError where the provenance holds what JSON has no form for, NaN for one."""

@@ -120,6 +120,11 @@ class TrainConfig:
         return () if names == ("none",) else names
 
     @property
+    def all_folds(self) -> bool:
+        """Whether this means one run for each fold of the protocol, under a parent."""
+        return self.fold < 0 and PROTOCOLS[self.protocol].folds > 1
+
+    @property
     def loss_name(self) -> str:
         """A key of losses.choose_loss."""
         if self.use_focal_loss:

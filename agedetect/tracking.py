@@ -83,6 +83,9 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
         run = Run(config, resumed=resume is not None)
         yield run
         status = RunStatus.to_string(RunStatus.FINISHED)
+    except Interrupted:  # of a child, which can say how to go on
+        status = RunStatus.to_string(RunStatus.KILLED)
+        raise
     except KeyboardInterrupt as stop:
         status = RunStatus.to_string(RunStatus.KILLED)
         raise Interrupted(run_id, resumable=run is not None and run.resumable) from stop
@@ -189,6 +192,13 @@ class Run:
         )
         table["error"] = table["predicted"] - table["age"]
         mlflow.log_text(table.to_csv(index=False), "predictions/test.csv")
+
+    def log_folds(self, tests: Sequence[Metrics]) -> None:
+        """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_deviation`."""
+        table = pd.DataFrame([test.to_dict() for test in tests])
+        mlflow.log_metrics({f"test/{name}": float(value) for name, value in table.mean().items()})
+        mlflow.log_metrics({f"test/{name}_deviation": float(value) for name, value in table.std().items()})
+        mlflow.log_text(table.to_csv(index_label="fold"), "folds.csv")
 
     def log_model(self, program: AgeProgram, spec: ModelSpec, example: NDArray[np.uint8]) -> Registered:
         """Logged as an exported graph (pt2): it loads without our code and without unpickling, at any batch size."""

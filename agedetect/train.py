@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from agedetect import __version__, plots, tracking
 from agedetect.config import TrainConfig
 from agedetect.drawn import draw_face
-from agedetect.errors import DataError
+from agedetect.errors import ConfigError, DataError
 from agedetect.evaluate import Metrics, measure
 from agedetect.faces import Face, FaceSet, read_faces, require_few_skipped
 from agedetect.fit import Fit
@@ -26,6 +28,7 @@ from agedetect.phases import Checkpoint, Epoch
 from agedetect.processes import close, keep_freed_memory, open_fabric, to_numpy
 from agedetect.program import AgeProgram
 from agedetect.progress import Progress
+from agedetect.protocols import PROTOCOLS
 from agedetect.splits import Splits, split_faces
 from agedetect.tracking import Registered, Run
 from agedetect_runtime.images import load_face
@@ -72,6 +75,21 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
         registered = _report(run, program, splits, answers, test) if run else None
     close(fabric)
     return Trained(history, test, run.id if run else None, registered)
+
+
+def train_folds(config: TrainConfig) -> list[Trained]:
+    """Every fold of the config's protocol as a child of one run, which gets their mean and standard deviation.
+
+    A protocol measures a recipe, so the models of its folds are logged but not registered. Raises as `train` does.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"protocol={config.protocol}: several processes share one fold: give it with --fold")
+    with tracking.open_run(config) as parent:
+        trained = []
+        for fold in range(PROTOCOLS[config.protocol].folds):
+            trained.append(train(dataclasses.replace(config, fold=fold, registered_model_name="none")))
+        parent.log_folds([item.test for item in trained])
+    return trained
 
 
 def _read(config: TrainConfig) -> FaceSet:

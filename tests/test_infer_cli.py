@@ -112,6 +112,19 @@ def test_intervals_fill_their_columns(faces: Path, tmp_path: Path) -> None:
     assert rows(infer(faces / "b.png", "--onnx", model).stdout)[1][1:4] == ["36.0", "31.0", "41.0"]
 
 
+def test_at_least_adds_the_chance_of_that_age(faces: Path, tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution")
+    assert rows(infer(faces, "--onnx", model, "--at-least", "21").stdout) == [
+        ["file", "age", "low", "high", "at_least_21", "error"],
+        [f"{faces}/a.PNG", "8.0", "", "", "0.0", ""],
+        [f"{faces}/b.png", "36.0", "", "", "1.0", ""],
+        [f"{faces}/empty.jpg", "", "", "", "", "empty file"],
+        [f"{faces}/more/c.jpg", "22.0", "", "", "0.812", ""],  # 13/16: of 22 +- 3 years all but 19 and 20
+    ]
+    infer(faces / "b.png", "--onnx", model, "--at-least", "36", "--output", tmp_path / "ages.jsonl")
+    assert json.loads((tmp_path / "ages.jsonl").read_text())["at_least_36"] == 0.625  # 10/16: from the peak on
+
+
 def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
     done = infer(faces, "--onnx", model, "--strict")
     assert done.exit_code == 1
@@ -129,6 +142,8 @@ def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
         (["face.jpg", "--onnx", "age.onnx", "--device", "tpu"], "'tpu' is not one of"),
         (["face.jpg", "--onnx", "age.onnx", "--batch-size", "0"], "0 is not in the range x>=1"),
         (["face.jpg", "--onnx", "age.onnx", "--threads", "0"], "0 is not in the range x>=1"),
+        (["face.jpg", "--onnx", "age.onnx", "--at-least", "0"], "0 is not in the range x>=1"),
+        (["face.jpg", "--onnx", "age.onnx", "--at-least", "17.5"], "'17.5' is not a valid integer"),
     ],
 )
 def test_a_wrong_call_exits_2(arguments: list[str], words: str) -> None:
@@ -145,6 +160,7 @@ def test_a_job_that_cannot_be_done_exits_1_with_one_line(faces: Path, model: Pat
         "none.onnx: cannot be read": (faces, "--onnx", tmp_path / "none.onnx"),
         "b.png: not an ONNX file": (faces, "--onnx", faces / "b.png"),
         "no paths on standard input": ("-", "--onnx", model),
+        "age.onnx: it gives no probabilities": (faces, "--onnx", model, "--at-least", "18"),
         "cannot be written": (faces, "--onnx", model, "--output", tmp_path / "none" / "ages.csv"),
     }
     for words, arguments in bad.items():
@@ -183,10 +199,11 @@ def test_names_that_are_not_utf8_are_no_trouble(tmp_path: Path, model: Path) -> 
         assert rows(done.stdout.decode(encoding))[1] == [f"{tmp_path}/\\xe9\n.png", "1.0", "", "", ""]
 
 
-def on_terminal(call: list[str]) -> tuple[int, str]:
+def on_terminal(call: list[str], **settings: str) -> tuple[int, str]:
     """Run with stdout and stderr on one terminal: the exit code and what it shows."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(call, stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": "70"}) as process:
+    environment = {**os.environ, "COLUMNS": "70", **settings}
+    with subprocess.Popen(call, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = b""
         while True:
@@ -207,6 +224,16 @@ def test_a_terminal_shows_a_table(faces: Path, model: Path) -> None:
     assert lines[3].endswith("-  empty file")
     assert lines[5].startswith("4 images, 1 failed, ")
     assert len(lines) == 6
+
+
+def test_a_terminal_shows_intervals_and_the_chance_of_an_age(faces: Path, tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution", coverage=0.9)
+    code, shown = on_terminal([*COMMAND, str(faces / "more"), "--onnx", str(model), "--at-least", "21"])
+    heading, row, closing = shown.splitlines()
+    assert code == 0
+    assert heading.split() == ["file", "age", "(90%)", ">=21"]
+    assert row.endswith(" 22 (17-27)     0.81")
+    assert closing.startswith("1 image, 0 failed, ")
 
 
 def test_a_terminal_shows_progress_where_the_ages_go_into_a_file(faces: Path, model: Path, tmp_path: Path) -> None:

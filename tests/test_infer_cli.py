@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -20,8 +21,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from agedetect_runtime.cli import main
+from agedetect_runtime.spec import ModelSpec
 from conftest import listen_to_ctrl_c
-from tiny_models import write_tiny_model
+from tiny_models import tiny_spec, write_tiny_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()"]
 
@@ -125,6 +127,46 @@ def test_at_least_adds_the_chance_of_that_age(faces: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "ages.jsonl").read_text())["at_least_36"] == 0.625  # 10/16: from the peak on
 
 
+def about(path: Path, spec: ModelSpec) -> Result:
+    return infer("--about", write_tiny_model(path, head=spec.head, coverage=spec.coverage, metadata=spec.to_json()))
+
+
+def test_about_prints_the_model_card_whose_text_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    card = "# Ages of faces\n\n| test | MAE |\r\n|---|---|\n| n = 9 | 4.5 ± 0.2 |\n\x1b[2J\ud800\n\n\tlimits\n"
+    done = about(tmp_path / "age.onnx", replace(tiny_spec(), card=card))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == (
+        "# Ages of faces\n\n| test | MAE |\n|---|---|\n| n = 9 | 4.5 ± 0.2 |\n\\x1b[2J\\ud800\n\n        limits\n"
+    )
+
+
+def test_about_a_model_without_a_card_lists_what_its_file_says(tmp_path: Path) -> None:
+    figures = {"run_id": "0a1b", "test": {"images": 1863, "mae": 4.853612345, "by": [1, None]}, "note": "a\nb\x1b"}
+    spec = replace(tiny_spec(coverage=0.9, head="distribution"), provenance=figures)
+    done = about(tmp_path / "age.onnx", spec)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "backbone     tiny",
+        "image size   32 x 32, resized bilinear",
+        "head         distribution, ages 0 to 116",
+        "intervals    at the level 90%",
+        "precision    float32",
+        "note         a\\nb\\x1b",
+        "run_id       0a1b",
+        "test.by      [1, null]",
+        "test.images  1863",
+        "test.mae     4.85361",
+    ]
+    assert "intervals   none" in about(tmp_path / "age.onnx", tiny_spec()).stdout
+
+
+def test_a_card_is_printed_where_the_terminal_lacks_its_letters(tmp_path: Path) -> None:
+    spec = replace(tiny_spec(), card="± 5 years")
+    model = write_tiny_model(tmp_path / "age.onnx", metadata=spec.to_json())
+    code, shown = on_terminal([*COMMAND, "--about", str(model)], PYTHONIOENCODING="ascii")
+    assert (code, shown.splitlines()) == (0, ["\\xb1 5 years"])
+
+
 def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
     done = infer(faces, "--onnx", model, "--strict")
     assert done.exit_code == 1
@@ -161,6 +203,9 @@ def test_a_job_that_cannot_be_done_exits_1_with_one_line(faces: Path, model: Pat
         "b.png: not an ONNX file": (faces, "--onnx", faces / "b.png"),
         "no paths on standard input": ("-", "--onnx", model),
         "age.onnx: it gives no probabilities": (faces, "--onnx", model, "--at-least", "18"),
+        "none.onnx: cannot be read: no such file": ("--about", tmp_path / "none.onnx"),
+        "empty.jpg: empty file": ("--about", faces / "empty.jpg"),
+        "a.PNG: not an ONNX file": ("--about", faces / "a.PNG"),
         "cannot be written": (faces, "--onnx", model, "--output", tmp_path / "none" / "ages.csv"),
     }
     for words, arguments in bad.items():

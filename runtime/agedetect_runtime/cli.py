@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agedetect_runtime.about import print_about
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
 from agedetect_runtime.report import SUFFIXES, is_report, report_to
@@ -55,6 +56,15 @@ if TYPE_CHECKING:
     help="Threads of the model.  [default: ONNX Runtime's choice]",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
+@click.option(
+    "--about",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=print_about,
+    help="Print the model card of a model file, or what else it says about itself, and exit.",
+)
 @click.version_option(package_name="agedetect")
 def main(
     faces: tuple[str, ...],
@@ -77,6 +87,7 @@ def main(
     agedetect-infer faces/ --onnx model.onnx --output ages.csv
     agedetect-infer faces/ --onnx model.onnx --at-least 18
     find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
+    agedetect-infer --about model.onnx
     """
     if output is not None and not is_report(output):
         raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")

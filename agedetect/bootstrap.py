@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 LEVEL = 0.95
 _Z = 1.959964  # the normal's 97.5% quantile: LEVEL, two-sided
-_CELLS = 4_000_000  # drawn at once: 32 MB of counts
+_CELLS = 500_000  # drawn at once: what stays in the cache; eight times as many take twice the time
 
 Rows = NDArray[np.float64]
 
@@ -41,15 +41,20 @@ def resampled_means(values: Rows, *, resamples: int = RESAMPLES, seed: int = 0) 
 
 
 def bounded(value: float, resampled: Rows) -> Bounded:
-    """The percentile interval of the figure's resampled values, (resamples,); those that are nan don't count."""
+    """The percentile interval of the figure's resampled values, (resamples,); those that are nan don't count.
+
+    No values, no interval.
+    """
+    if np.isnan(resampled).all():
+        return Bounded(float(value))
     low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Bounded(float(value), float(low), float(high))
 
 
 def bounded_mean(values: Rows, *, seed: int = 0) -> Bounded:
     """(N,) -> its mean, with the interval where there are two values at least."""
-    mean = float(values.mean())
-    return bounded(mean, resampled_means(values[:, None], seed=seed)[:, 0]) if len(values) > 1 else Bounded(mean)
+    drawn = resampled_means(values[:, None], seed=seed)[:, 0] if len(values) > 1 else np.empty(0)
+    return bounded(float(values.mean()), drawn)
 
 
 def wilson(hits: int, count: int) -> Bounded:

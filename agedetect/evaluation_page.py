@@ -7,7 +7,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from agedetect.evaluation_text import SHOWN_MARGINS, leak_sentence, left_out_sentence, share, years
+from agedetect.evaluation_text import SHOWN_MARGINS, decimal, leak_sentence, left_out_sentence, share, years
 from agedetect_runtime.table import printable
 
 if TYPE_CHECKING:
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8883; --note: #6b7682; --soft: #8881 }
-body { font: 15px/1.55 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1.2em }
+body { font: 15px/1.55 system-ui, sans-serif; max-width: 66em; margin: 2em auto; padding: 0 1.2em }
 h1 { font-size: 1.55em; line-height: 1.25; margin-bottom: .2em }
 h2 { font-size: 1.2em; margin: 2.2em 0 .5em; border-bottom: 1px solid var(--line); padding-bottom: .2em }
 h3 { font-size: 1em; margin: 1.4em 0 .3em } p { max-width: 48em }
+.pair { display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-end } .pair p { flex: 1 1 20em; margin: 0 }
 .figures { display: flex; flex-wrap: wrap; gap: .8em; margin: 1.2em 0 }
 .figures div { background: var(--soft); border-radius: 8px; padding: .6em 1em; min-width: 8em }
 .figures b { display: block; font-size: 1.6em; line-height: 1.3 } .figures span, .note { color: var(--note) }
@@ -65,15 +66,19 @@ def _head(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     tiles = [
         ("mean absolute error (MAE)", f"{overall.mae.value:.2f} years", _ends(overall.mae)),
         ("always answering the median", f"{result.median.mae.value:.2f} years", _ends(result.median.mae)),
-        ("bias (+: says too old)", f"{overall.bias.value:+.2f} years", _ends(overall.bias, "+")),
+        (
+            "bias (+: says too old)",
+            f"{decimal(overall.bias.value, signed=True)} years",
+            _ends(overall.bias, signed=True),
+        ),
         ("RMSE", f"{overall.rmse.value:.2f} years", _ends(overall.rmse)),
-        ("within ±5 years", f"{overall.within_5.value:.1%}", _ends(overall.within_5, scale=100)),
-        ("within ±10 years", f"{overall.within_10.value:.1%}", _ends(overall.within_10, scale=100)),
+        ("within ±5 years", f"{overall.within_5.value:.1%}", _ends(overall.within_5, percent=True)),
+        ("within ±10 years", f"{overall.within_10.value:.1%}", _ends(overall.within_10, percent=True)),
     ]
     if overall.r2:
-        tiles.append(("R²", f"{overall.r2.value:.3f}", _ends(overall.r2)))
+        tiles.append(("R²", f"{overall.r2.value:.3f}", _ends(overall.r2, digits=3)))
     if overall.coverage:
-        tiles.append(("ages in their interval", f"{overall.coverage.value:.1%}", _ends(overall.coverage, scale=100)))
+        tiles.append(("ages in their interval", f"{overall.coverage.value:.1%}", _ends(overall.coverage, percent=True)))
     cards = "".join(f"<div>{name}<b>{value}</b><span>{ends}</span></div>" for name, value, ends in tiles)
     return [
         f"<h1>Ages by {_text(subject.model)}</h1>",
@@ -83,8 +88,7 @@ def _head(result: Evaluation, images: Mapping[str, str]) -> list[str]:
         f'<p class="note">n = {result.n:,} for every figure above; in brackets its 95% interval. MSE '
         f"{years(overall.mse)} years². The median is {result.median.age:g} years, that of the {result.median.of} "
         "faces.</p>",
-        images["predicted_against_true"],
-        images["cumulative_score"],
+        f'<div class="pair">{images["predicted_against_true"]}{images["cumulative_score"]}</div>',
     ]
 
 
@@ -115,9 +119,9 @@ def _scores(name: str, groups: Sequence[GroupScores]) -> str:
     for group in groups:
         scores = group.scores
         mae, bias, within = scores.mae, scores.bias, scores.within_5
-        cells = [f"{scores.n:,}", f"{mae.value:.2f}", _ends(mae, plain=True), f"{bias.value:+.2f}"]
-        cells += [_ends(bias, "+", plain=True), f"{scores.rmse.value:.2f}", f"{within.value:.1%}"]
-        cells += [_ends(within, scale=100, plain=True), f"{scores.within_10.value:.1%}"]
+        cells = [f"{scores.n:,}", f"{mae.value:.2f}", _ends(mae, plain=True), decimal(bias.value, signed=True)]
+        cells += [_ends(bias, signed=True, plain=True), f"{scores.rmse.value:.2f}", f"{within.value:.1%}"]
+        cells += [_ends(within, percent=True, plain=True), f"{scores.within_10.value:.1%}"]
         rows.append([group.name, *cells])
     return _table(heading, rows)
 
@@ -203,11 +207,12 @@ def _leak(result: Evaluation) -> list[str]:
 def _method(result: Evaluation) -> list[str]:
     return [
         "<h2>How it was measured</h2>",
-        f'<p class="note">Intervals: 95%, percentiles of {result.resamples:,} resamples of the images, in each group '
-        "by itself; shares of gates and probabilities: Wilson. They tell how far chance in the choice of the images "
-        "goes, not how other faces or labels would do; ages of the labels are partly estimates themselves. Many groups "
-        "are compared: one in twenty intervals misses. A group of one face has no interval. Fingerprint of the faces: "
-        f"{result.fingerprint}; compare figures only where it is equal.</p>",
+        f'<p class="note">Intervals: 95%. Of shares they are Wilson\'s, of everything else percentiles of '
+        f"{result.resamples:,} resamples of the images, in each group by itself; with fewer than some twenty faces "
+        "those are too narrow. They tell how far chance in the choice of the images goes, not how other faces or labels "
+        "would do; the ages of the labels are partly estimates themselves. Many groups are compared: one in twenty "
+        f"intervals misses. Figures compare only where the fingerprint of the faces is equal: "
+        f"{result.fingerprint}.</p>",
     ]
 
 
@@ -215,12 +220,12 @@ def _counted(item: Share) -> list[str]:
     return [share(item.share), f"{item.n:,}"]
 
 
-def _ends(figure: Bounded, sign: str = "", *, scale: float = 1, plain: bool = False) -> str:
+def _ends(figure: Bounded, *, digits: int = 2, signed: bool = False, percent: bool = False, plain: bool = False) -> str:
     """The interval, with as many digits as its figure has."""
     if figure.low is None or figure.high is None:
         return "-"
-    digits = 1 if scale == 100 else 2
-    text = f"{scale * figure.low:{sign}.{digits}f} to {scale * figure.high:{sign}.{digits}f}"
+    scale, digits = (100, 1) if percent else (1, digits)
+    text = " to ".join(decimal(scale * end, digits, signed=signed) for end in (figure.low, figure.high))
     return text if plain else f"({text})"
 
 

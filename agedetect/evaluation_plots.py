@@ -31,6 +31,7 @@ _STYLE: dict[Any, Any] = {  # Any: Matplotlib types the keys as a literal
     "grid.color": _INK,
     "grid.alpha": 0.25,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.facecolor": "none",
@@ -58,7 +59,7 @@ def figures(result: Evaluation) -> dict[str, str]:
 
 
 def predicted_against_true(result: Evaluation) -> Figure:
-    figure, axes = _one(5.2, 5.0, f"n = {result.n:,}", "true age (years)", "estimate (years)")
+    figure, axes = _one(4.9, 4.5, f"n = {result.n:,}", "true age (years)", "estimate (years)")
     true, age = result.predictions.true, result.predictions.age
     top = float(max(true.max(), age.max())) + 2
     axes.fill_between([0, top], [-5, top - 5], [5, top + 5], color=_GREEN, alpha=0.2, label="within ±5 years")
@@ -78,7 +79,7 @@ def error_by_age(result: Evaluation) -> Figure:
     _whiskers(axes, places, [group.scores.mae for group in groups], _BLUE, "none")
     _whiskers(axes, places + 0.12, [group.scores.bias for group in groups], _RED, "bias (+: says too old)")
     axes.axhline(0, color=_INK, linewidth=0.8)
-    axes.set_xticks(places, [_with_n(group) for group in groups], fontsize=8.5)
+    axes.set_xticks(places, [_with_n(group) for group in groups], fontsize=8)
     axes.legend()
     return figure
 
@@ -100,7 +101,7 @@ def error_by_group(result: Evaluation) -> Figure:
 
 
 def cumulative_score(result: Evaluation) -> Figure:
-    figure, axes = _one(7.2, 3.6, f"n = {result.n:,}", "error of at most so many years", "share of the faces (%)")
+    figure, axes = _one(4.9, 4.5, f"n = {result.n:,}", "error of at most so many years", "share of the faces (%)")
     error = np.abs(result.predictions.true - result.median.age)
     limits = [limit for limit, _ in result.curve]
     axes.plot(limits, [100 * share for _, share in result.curve], color=_BLUE, linewidth=2, label="model")
@@ -145,7 +146,7 @@ def coverage_by_age(result: Evaluation) -> Figure:
     if result.subject.level is not None:
         axes.axhline(100 * result.subject.level, color=_INK, linestyle="--", linewidth=1, label="promised")
     axes.set_ylim(top=101)
-    axes.set_xticks(places, [_with_n(group) for group in groups], fontsize=8.5)
+    axes.set_xticks(places, [_with_n(group) for group in groups], fontsize=8)
     axes.legend(loc="lower left")
     return figure
 
@@ -175,7 +176,7 @@ def _whiskers(axes: Axes, places: NDArray[Any], figures: Sequence[Bounded], colo
     values = np.array([item.value for item in figures])
     below = [0.0 if item.low is None else item.value - item.low for item in figures]
     above = [0.0 if item.high is None else item.high - item.value for item in figures]
-    marker = "" if label == "none" else "o"
+    marker = "none" if label == "none" else "o"
     legend = "_nolegend_" if label == "none" else label
     # a percentile interval may leave its figure out by a hair, and Matplotlib takes no negative length
     spread = np.maximum(np.array([below, above]), 0)

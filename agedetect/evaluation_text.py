@@ -46,9 +46,18 @@ def format_evaluation(result: Evaluation) -> str:
 
 def years(figure: Bounded, *, digits: int = 2, signed: bool = False) -> str:
     """`4.85 (4.63 to 5.07)`"""
-    sign = "+" if signed else ""
-    ends = "" if figure.low is None else f" ({figure.low:{sign}.{digits}f} to {figure.high:{sign}.{digits}f})"
-    return f"{figure.value:{sign}.{digits}f}{ends}"
+
+    def text(value: float) -> str:
+        return decimal(value, digits, signed=signed)
+
+    if figure.low is None or figure.high is None:
+        return text(figure.value)
+    return f"{text(figure.value)} ({text(figure.low)} to {text(figure.high)})"
+
+
+def decimal(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """Without "-0.00"."""
+    return f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
 
 
 def share(figure: Bounded | None) -> str:
@@ -71,11 +80,12 @@ def leak_sentence(leak: Leak) -> str:
         f"Split file by file, {leak.leaked:.1f} of {leak.test_files:,} test files would have had a pixel-identical "
         f"copy in training ({leak.least} to {leak.most} over {leak.seeds} random splits)"
     )
-    if leak.mae is None or leak.clean_mae is None or leak.copies_mae is None:
+    if not (leak.mae and leak.clean_mae and leak.copies_mae and leak.gain):
         return f"{text}. No copy was trained on, so what that would have hidden can't be said."
     return (
-        f"{text}, and the MAE would have been {years(leak.mae)} instead of {years(leak.clean_mae)} years: the model "
-        f"errs by {years(leak.copies_mae)} on the {leak.copies:,} training files that have a copy in training."
+        f"{text}, and the MAE would have been {leak.mae.value:.2f} instead of {leak.clean_mae.value:.2f} years, "
+        f"{years(leak.gain)} less: the model errs by {years(leak.copies_mae)} years on the {leak.copies:,} training "
+        "files that have a copy in training."
     )
 
 
@@ -98,7 +108,13 @@ def _rows(groups: Sequence[GroupScores]) -> list[str]:
 
 def _row(group: GroupScores) -> tuple[str, ...]:
     scores = group.scores
-    return (group.name, f"{scores.n:,}", years(scores.mae), f"{scores.bias.value:+.2f}", f"{scores.within_5.value:.1%}")
+    return (
+        group.name,
+        f"{scores.n:,}",
+        years(scores.mae),
+        decimal(scores.bias.value, signed=True),
+        f"{scores.within_5.value:.1%}",
+    )
 
 
 def _gates(result: Evaluation) -> list[str]:

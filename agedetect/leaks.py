@@ -20,10 +20,10 @@ class Leak:
     """A random split file by file, of the real split's sizes: `leaked` of its `test_files` have a pixel-identical copy
     in training, on average over `seeds` such splits.
 
-    `mae` is what the test MAE would then have been, in years, beside the `clean_mae`. It takes the leaked files to err
-    as the model does on the `copies` training files that have a copy in training too (`copies_mae`), and the others as
-    its test faces do: more training on the same pixels isn't counted, nor are copies that differ by a pixel. The MAEs
-    are None where no copy was trained on.
+    `mae` is what the test MAE would then have been, in years, beside the `clean_mae`, and `gain` the difference. It
+    takes the leaked files to err as the model does on the `copies` training files that have a copy in training too
+    (`copies_mae`), and the others as its test faces do. More training on the same pixels isn't counted, nor are
+    copies that differ by a pixel. The errors are None where no copy was trained on.
     """
 
     seeds: int
@@ -35,6 +35,7 @@ class Leak:
     clean_mae: Bounded | None = None
     copies_mae: Bounded | None = None
     mae: Bounded | None = None
+    gain: Bounded | None = None
 
 
 def trained_copies(splits: Splits) -> tuple[Face, ...]:
@@ -77,9 +78,11 @@ def _with_errors(found: Leak, clean: Years, trained: Years) -> Leak:
         resampled_means(errors[:, None], seed=seed)[:, 0] for seed, errors in enumerate((clean, trained))
     )
     mixed = (1 - share) * clean.mean() + share * trained.mean()
+    gain = bounded(share * float(clean.mean() - trained.mean()), share * (clean_drawn - trained_drawn))
     return replace(
         found,
         clean_mae=bounded(float(clean.mean()), clean_drawn),
         copies_mae=bounded(float(trained.mean()), trained_drawn),
         mae=bounded(float(mixed), (1 - share) * clean_drawn + share * trained_drawn),
+        gain=gain,
     )

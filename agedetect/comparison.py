@@ -9,6 +9,7 @@ import numpy as np
 
 from agedetect.bootstrap import LEVEL, RESAMPLES, Bounded, bounded_mean
 from agedetect.errors import DataError
+from agedetect.evaluation_text import years
 from agedetect.groups import groups_of
 from agedetect.predictions import Predictions
 
@@ -78,8 +79,7 @@ def verdict(result: Comparison) -> str:
     advantage = result.overall.advantage
     n = f"n={result.overall.n:,}"
     if not result.overall.shown:
-        ends = "" if advantage.low is None else f" ({advantage.low:+.2f} to {advantage.high:+.2f})"
-        return f"no difference shown: {result.second} minus {result.first} {advantage.value:+.2f} years{ends}, {n}"
+        return f"no difference shown: {result.second} minus {result.first} {years(advantage, signed=True)} years, {n}"
     better = result.first if advantage.value > 0 else result.second
     low, high = sorted(abs(end) for end in (advantage.low, advantage.high) if end is not None)
     return f"{better} is better by {abs(advantage.value):.2f} years ({low:.2f} to {high:.2f}), {n}"

@@ -209,7 +209,7 @@ def _method(result: Evaluation) -> list[str]:
         "<h2>How it was measured</h2>",
         f'<p class="note">Intervals: 95%. Of shares they are Wilson\'s, of everything else percentiles of '
         f"{result.resamples:,} resamples of the images, in each group by itself; with fewer than some twenty faces "
-        "those are too narrow. They tell how far chance in the choice of the images goes, not how other faces or labels "
+        "those are too narrow. They tell how far chance in the choice of images goes, not how other faces or labels "
         "would do; the ages of the labels are partly estimates themselves. Many groups are compared: one in twenty "
         f"intervals misses. Figures compare only where the fingerprint of the faces is equal: "
         f"{result.fingerprint}.</p>",

@@ -70,11 +70,11 @@ def evaluate_run(
     *,
     model: str,
     level: float | None,
-    answer_copies: Callable[[tuple[Face, ...]], Predictions],
+    copies: Predictions | None,
 ) -> Evaluation:
     """A training run's own: `predictions` are those for `splits.test`, `level` the coverage its intervals promise.
 
-    `answer_copies` is asked once, for the training faces that have a copy among them, if there are any.
+    `copies` are those for `trained_copies(splits)`, None where there are no such faces.
     """
     median = statistics.median(face.age for face in splits.train)
     subject = Subject(
@@ -85,7 +85,7 @@ def evaluate_run(
         skipped=len(face_set.skipped),
         level=level,
     )
-    return evaluate(predictions, subject, training_median=median, leak=_leak(splits, predictions, answer_copies))
+    return evaluate(predictions, subject, training_median=median, leak=leak(splits, predictions, copies))
 
 
 def _leak(splits: Splits, test: Predictions, answer_copies: Callable[[tuple[Face, ...]], Predictions]) -> Leak:

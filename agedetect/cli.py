@@ -139,7 +139,7 @@ def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Pat
         ask = _asking(flip_average)
         if len(predictors) == 2:
             first, second = predictors
-            comparison = judge_two(first, second, face_set, side, ask=ask)
+            comparison = judge_two(first, second, face_set, side, flip_average=flip_average, ask=ask)
             written = [output / "comparison.json"]
             write_whole(written[0], comparison.to_json())
             click.echo(format_comparison(comparison))

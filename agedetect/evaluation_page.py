@@ -62,7 +62,6 @@ def _head(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     overall, subject = result.overall, result.subject
     why = subject.why[0].upper() + subject.why[1:]
     skipped = f" {subject.skipped:,} files gave no face." if subject.skipped else ""
-    flip = " Each answer is the mean over a face and its mirror image." if subject.flip_average else ""
     tiles = [
         ("mean absolute error (MAE)", f"{overall.mae.value:.2f} years", _ends(overall.mae)),
         ("always answering the median", f"{result.median.mae.value:.2f} years", _ends(result.median.mae)),
@@ -83,7 +82,7 @@ def _head(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     return [
         f"<h1>Ages by {_text(subject.model)}</h1>",
         f'<p class="note">on {_text(subject.data)}</p>',
-        f"<p><b>{result.n:,} faces.</b> {_text(why)}.{skipped}{flip}</p>",
+        f"<p><b>{result.n:,} faces.</b> {_text(why)}.{skipped}</p>",
         f'<div class="figures">{cards}</div>',
         f'<p class="note">n = {result.n:,} for every figure above; in brackets its 95% interval. MSE '
         f"{years(overall.mse)} years². The median is {result.median.age:g} years, that of the {result.median.of} "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _INK = "#7b8794"
 _BLUE, _RED, _GREEN = "#3d7fc1", "#d2574a", "#3f9c6b"
 _OF_THRESHOLD = dict(zip(THRESHOLDS, ("#8e6bbf", "#3d7fc1", "#d2574a", "#3f9c6b", "#c9862b"), strict=True))
+_FEWEST_DRAWN = 10  # the interval of a share of fewer would fill the figure; the table has them all
 _STYLE: dict[Any, Any] = {  # Any: Matplotlib types the keys as a literal
     "svg.hashsalt": "agedetect",  # else the same figure has other ids each time
     "text.color": _INK,
@@ -138,8 +139,9 @@ def age_gates(result: Evaluation) -> Figure:
 
 def coverage_by_age(result: Evaluation) -> Figure:
     """The share of the ages that lie in their interval, by decade; the promised level as a line."""
-    groups = [group for group in result.family("age") if group.scores.coverage]
-    figure, axes = _one(7.2, 3.4, f"n = {result.n:,}", "true age (years)", "ages in their interval (%)")
+    groups = [group for group in result.family("age") if group.scores.coverage and group.scores.n >= _FEWEST_DRAWN]
+    title = f"n = {result.n:,}; decades of {_FEWEST_DRAWN} faces or more"
+    figure, axes = _one(7.2, 3.4, title, "true age (years)", "ages in their interval (%)")
     places = np.arange(len(groups))
     coverage = [_percent(group.scores.coverage) for group in groups if group.scores.coverage]
     _whiskers(axes, places, coverage, _BLUE, "measured, 95% interval")
@@ -152,14 +154,18 @@ def coverage_by_age(result: Evaluation) -> Figure:
 
 
 def reliability_curve(result: Evaluation) -> Figure:
-    title = "probability of being so old, against how many are"
-    figure, axes = _one(5.2, 5.0, f"{title}; n = {result.n:,}", "the model's probability (%)", "share that is (%)")
+    figure, axes = _one(
+        5.2, 5.0, f"n = {result.n:,}; larger: more faces", "the model's probability (%)", "share that is (%)"
+    )
     axes.plot([0, 100], [0, 100], color=_INK, linewidth=1)
     for item in result.reliability:
-        bins = [(100 * part.predicted, 100 * part.observed.value) for part in item.bins]
+        predicted = [100 * part.predicted for part in item.bins]
+        observed = [100 * part.observed.value for part in item.bins]
+        sizes = [4 + 80 * (part.n / item.n) ** 0.5 for part in item.bins]
         colour = _OF_THRESHOLD[item.threshold]
-        axes.plot(*zip(*bins, strict=True), marker="o", markersize=4, color=colour, label=f"{item.threshold} or more")
-    axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
+        axes.plot(predicted, observed, color=colour, linewidth=0.8)
+        axes.scatter(predicted, observed, s=sizes, color=colour, linewidths=0, label=f"{item.threshold} or more")
+    axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     axes.legend(loc="upper left")
     return figure
 

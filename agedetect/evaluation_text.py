@@ -23,7 +23,6 @@ def format_evaluation(result: Evaluation) -> str:
     lines = [
         f"{printable(result.subject.model)} on {printable(result.subject.data)}",
         f"{result.n:,} faces: {result.subject.why}",
-        *(["each answer is the mean over a face and its mirror image"] if result.subject.flip_average else []),
         *([f"{result.subject.skipped:,} files gave no face"] if result.subject.skipped else []),
         "",
         f"MAE        {years(overall.mae)} years   (always answering {result.median.age:g}, the median of the "

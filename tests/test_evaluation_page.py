@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agedetect import evaluation_plots
+from agedetect import evaluation_plots, trust_plots
 from agedetect.evaluation import Evaluation, Subject, evaluate
 from agedetect.evaluation_files import write_evaluation
 from agedetect.evaluation_page import evaluation_page
@@ -88,11 +88,11 @@ def test_every_figure_says_how_many_faces_it_shows(full: Evaluation) -> None:
         evaluation_plots.error_by_age,
         evaluation_plots.error_by_group,
         evaluation_plots.cumulative_score,
-        evaluation_plots.coverage_by_age,
-        evaluation_plots.reliability_curve,
+        trust_plots.coverage_by_age,
+        trust_plots.reliability_curve,
     ):
         assert "n = 990" in draw(full).axes[0].get_title(loc="right")
-    left, right = evaluation_plots.age_gates(full).axes
+    left, right = trust_plots.age_gates(full).axes
     labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)]
     gates = [gate for gate in full.gates if gate.challenge == gate.threshold]
     assert labels[0] == [f"{gate.threshold} (n={gate.accepted.n:,})" for gate in gates]
@@ -100,7 +100,7 @@ def test_every_figure_says_how_many_faces_it_shows(full: Evaluation) -> None:
 
 
 def test_the_gates_curve_is_the_gates(full: Evaluation) -> None:
-    left, _ = evaluation_plots.age_gates(full).axes
+    left, _ = trust_plots.age_gates(full).axes
     eighteen = next(line for line in left.lines if str(line.get_label()).startswith("18 "))
     gates = [gate for gate in full.gates if gate.threshold == 18]
     assert list(eighteen.get_xdata()) == list(range(18, 34))

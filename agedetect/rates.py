@@ -25,13 +25,13 @@ def parameter_groups(model: AgeModel, rate: float, layer_decay: float) -> list[d
         return [{"params": list(model.parameters()), "lr": rate}]
     parts = [*_stages(model.backbone), model.head]
     rates = [rate * layer_decay ** (len(parts) - 1 - depth) for depth in range(len(parts))]
-    groups = [{"params": list(part.parameters()), "lr": rate} for part, rate in zip(parts, rates, strict=True)]
-    return [group for group in groups if group["params"]]
+    return [{"params": list(part.parameters()), "lr": rate} for part, rate in zip(parts, rates, strict=True)]
 
 
 def _stages(backbone: nn.Module) -> list[nn.Module]:
-    features = getattr(backbone, "features", backbone)
-    return list(features.children())
+    """From the lowest to the highest; activations and poolings, which have no weights, are none."""
+    children = getattr(backbone, "features", backbone).children()
+    return [child for child in children if any(True for _ in child.parameters())]
 
 
 class Rates:

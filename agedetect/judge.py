@@ -13,7 +13,7 @@ from agedetect.faces import Face, FaceSet
 from agedetect.leaks import Leak, leak, trained_copies
 from agedetect.predictions import Predictions
 from agedetect.predictor import Predictor, predict
-from agedetect.sides import TEST_WHY, choose_faces, faces_for_both
+from agedetect.sides import TEST_WHY, Chosen, choose_faces, faces_for_both
 from agedetect.splits import Splits
 
 
@@ -37,30 +37,32 @@ def judge(
         model=predictor.name,
         data=Path(face_set.source).name,
         side=chosen.side,
-        why=chosen.why,
+        why=_why(chosen, flip_average),
         skipped=len(face_set.skipped),
         level=predictor.spec.coverage,
-        flip_average=flip_average,
     )
+    found = None
+    if chosen.splits and chosen.side == "test":
+        found = _leak(chosen.splits, predictions, lambda faces: ask(predictor, faces, "copies"))
     median = predictor.spec.provenance.get("median_training_age")
-    return evaluate(
-        predictions,
-        subject,
-        training_median=float(median) if isinstance(median, int | float) else None,
-        leak=_leak(chosen.splits, predictions, lambda faces: ask(predictor, faces, "copies"))
-        if chosen.splits and chosen.side == "test"
-        else None,
-    )
+    known = float(median) if isinstance(median, int | float) else None
+    return evaluate(predictions, subject, training_median=known, leak=found)
 
 
 def judge_two(
-    first: Predictor, second: Predictor, face_set: FaceSet, side: str = "auto", *, ask: Ask = plainly
+    first: Predictor,
+    second: Predictor,
+    face_set: FaceSet,
+    side: str = "auto",
+    *,
+    flip_average: bool = False,
+    ask: Ask = plainly,
 ) -> Comparison:
     """Raises DataError where the models can't be judged on the same faces, none of which trained either."""
     chosen = faces_for_both(face_set, [first.spec, second.spec], side)
     names = (first.name, second.name) if first.name != second.name else (f"{first.name} (A)", f"{second.name} (B)")
     answers = [ask(predictor, chosen.faces, predictor.name) for predictor in (first, second)]
-    return compare(*answers, names=names, why=chosen.why)
+    return compare(*answers, names=names, why=_why(chosen, flip_average))
 
 
 def evaluate_run(
@@ -86,6 +88,10 @@ def evaluate_run(
         level=level,
     )
     return evaluate(predictions, subject, training_median=median, leak=leak(splits, predictions, copies))
+
+
+def _why(chosen: Chosen, flip_average: bool) -> str:
+    return f"{chosen.why}; each answer is the mean over a face and its mirror image" if flip_average else chosen.why
 
 
 def _leak(splits: Splits, test: Predictions, answer_copies: Callable[[tuple[Face, ...]], Predictions]) -> Leak:

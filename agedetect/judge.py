@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from agedetect.comparison import Comparison, compare
 from agedetect.evaluation import Evaluation, Subject, evaluate
 from agedetect.faces import Face, FaceSet
-from agedetect.leaks import leak, trained_copies
+from agedetect.leaks import Leak, leak, trained_copies
 from agedetect.predictions import Predictions
 from agedetect.predictor import Predictor, predict
 from agedetect.sides import TEST_WHY, Chosen, choose_faces, faces_for_both
@@ -42,8 +43,7 @@ def judge(
     )
     found = None
     if chosen.splits and chosen.side == "test":
-        copies = trained_copies(chosen.splits)
-        found = leak(chosen.splits, predictions, ask(predictor, copies, "copies") if copies else None)
+        found = _leak(chosen.splits, predictions, lambda faces: ask(predictor, faces, "copies"))
     median = predictor.spec.provenance.get("median_training_age")
     known = float(median) if isinstance(median, int | float) else None
     return evaluate(predictions, subject, training_median=known, leak=found)
@@ -76,8 +76,9 @@ def evaluate_run(
 ) -> Evaluation:
     """A training run's own: `predictions` are those for `splits.test`, `level` the coverage its intervals promise.
 
-    `copies` are the predictions for `trained_copies(splits)`, None where there are none.
+    `copies` are those for `trained_copies(splits)`, None where there are no such faces.
     """
+    median = statistics.median(face.age for face in splits.train)
     subject = Subject(
         model=model,
         data=Path(face_set.source).name,
@@ -86,9 +87,13 @@ def evaluate_run(
         skipped=len(face_set.skipped),
         level=level,
     )
-    median = statistics.median(face.age for face in splits.train)
     return evaluate(predictions, subject, training_median=median, leak=leak(splits, predictions, copies))
 
 
 def _why(chosen: Chosen, flip_average: bool) -> str:
     return f"{chosen.why}; each answer is the mean over a face and its mirror image" if flip_average else chosen.why
+
+
+def _leak(splits: Splits, test: Predictions, answer_copies: Callable[[tuple[Face, ...]], Predictions]) -> Leak:
+    copies = trained_copies(splits)
+    return leak(splits, test, answer_copies(copies) if copies else None)

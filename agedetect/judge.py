@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from agedetect.comparison import Comparison, compare
 from agedetect.evaluation import Evaluation, Subject, evaluate
 from agedetect.faces import Face, FaceSet
-from agedetect.leaks import Leak, leak, trained_copies
+from agedetect.leaks import leak, trained_copies
 from agedetect.predictions import Predictions
 from agedetect.predictor import Predictor, predict
 from agedetect.sides import TEST_WHY, Chosen, choose_faces, faces_for_both
@@ -43,7 +42,8 @@ def judge(
     )
     found = None
     if chosen.splits and chosen.side == "test":
-        found = _leak(chosen.splits, predictions, lambda faces: ask(predictor, faces, "copies"))
+        copies = trained_copies(chosen.splits)
+        found = leak(chosen.splits, predictions, ask(predictor, copies, "copies") if copies else None)
     median = predictor.spec.provenance.get("median_training_age")
     known = float(median) if isinstance(median, int | float) else None
     return evaluate(predictions, subject, training_median=known, leak=found)
@@ -92,8 +92,3 @@ def evaluate_run(
 
 def _why(chosen: Chosen, flip_average: bool) -> str:
     return f"{chosen.why}; each answer is the mean over a face and its mirror image" if flip_average else chosen.why
-
-
-def _leak(splits: Splits, test: Predictions, answer_copies: Callable[[tuple[Face, ...]], Predictions]) -> Leak:
-    copies = trained_copies(splits)
-    return leak(splits, test, answer_copies(copies) if copies else None)

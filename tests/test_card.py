@@ -32,7 +32,7 @@ def answers(faces: tuple) -> Predictions:
 
 @pytest.fixture(scope="module")
 def result() -> Evaluation:
-    return evaluate_run(answers(SPLITS.test), SPLITS, FACE_SET, model="agedetect", level=0.9, answer_copies=answers)
+    return evaluate_run(answers(SPLITS.test), SPLITS, FACE_SET, model="agedetect", level=0.9, copies=None)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_tables_line_up_on_a_terminal(text: str) -> None:
 
 def test_a_model_with_an_age_alone_promises_nothing_else() -> None:
     plain = Predictions.of(SPLITS.test, [face.age + 1 for face in SPLITS.test])
-    judged = evaluate_run(plain, SPLITS, FACE_SET, model="m", level=None, answer_copies=answers)
+    judged = evaluate_run(plain, SPLITS, FACE_SET, model="m", level=None, copies=None)
     text = card(tiny_spec(), judged, CONFIG.to_dict(), SPLITS, FACE_SET, licence="free")
     assert "## Intervals" not in text
     assert "## Probabilities" not in text

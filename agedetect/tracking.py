@@ -74,7 +74,7 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     parent = mlflow.active_run()
     if resume is None and parent is None and not any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN):
         mlflow.set_experiment(EXPERIMENT)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
+    _hide_transfer_bars()
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
     name = f"fold {config.fold}" if parent else None
     started = mlflow.start_run(run_id=resume, run_name=name, nested=parent is not None, log_system_metrics=True)
@@ -275,5 +275,10 @@ def _log_file(folder: Path, artifact: str, write: Callable[[Path], object]) -> N
     mlflow.log_artifact(str(path), str(Path(artifact).parent))
 
 
+def _hide_transfer_bars() -> None:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
+
+
 def _download(run_id: str, artifact: str) -> Path:
+    _hide_transfer_bars()
     return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=artifact))

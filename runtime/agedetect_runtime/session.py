@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from agedetect_runtime import providers
 from agedetect_runtime.errors import ModelError, ProviderError
+from agedetect_runtime.modelfile import REMEDY, check_model_file
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 
-_REMEDY = "export it with agedetect-export"
+_FOLDING_BYTES = 256 * 2**20  # what ONNX Runtime may compute while it opens a file, a constant each
 
 
 class Ages(NamedTuple):
@@ -62,7 +62,7 @@ def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads
     path = Path(model)
     runtime = providers.load_runtime()
     wanted = providers.providers_for(device, runtime.get_available_providers())
-    _check_file(path)
+    check_model_file(path)
     session, cuda_note = _create(runtime, path, wanted, threads)
     if device == "cuda" and cuda_note:
         raise ProviderError(f"device cuda: ONNX Runtime could not start CUDA: {cuda_note}")
@@ -94,6 +94,8 @@ def _create(runtime: ModuleType, path: Path, wanted: list[str], threads: int | N
 def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int | None) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # 3: errors; its warnings are about graph optimisation
+    # Known since ONNX Runtime 1.27, ignored before. Its own limit is 1 GB.
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(_FOLDING_BYTES))
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
@@ -104,7 +106,7 @@ def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int 
         reason = _first_line(error).replace(str(path), path.name)
         if type(error).__name__ == "InvalidProtobuf":
             reason = "not an ONNX file, or truncated"
-        raise ModelError(f"{path.name}: {reason}; {_REMEDY}") from error
+        raise ModelError(f"{path.name}: {reason}; {REMEDY}") from error
 
 
 def _location(path: Path) -> str | bytes:
@@ -115,32 +117,17 @@ def _location(path: Path) -> str | bytes:
     return str(path)
 
 
-def _check_file(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            with path.open("rb") as file:
-                if file.read(1):
-                    return
-            raise ModelError(f"{path.name}: empty file; {_REMEDY}")
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ModelError(f"{path.name}: cannot be read: {reason}; {_REMEDY}") from error
-    kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-    raise ModelError(f"{path.name}: is {kind}; give an .onnx file that agedetect-export wrote")
-
-
 def _read_spec(session: Any, name: str) -> ModelSpec:
     try:
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     except UnicodeDecodeError as error:
-        raise ModelError(f"{name}: its metadata is not text; {_REMEDY}") from error
+        raise ModelError(f"{name}: its metadata is not text; {REMEDY}") from error
     if text is None:
-        raise ModelError(f"{name}: no {METADATA_KEY!r} metadata; {_REMEDY}")
+        raise ModelError(f"{name}: no {METADATA_KEY!r} metadata; {REMEDY}")
     try:
         return ModelSpec.from_json(text)
     except ModelError as error:
-        raise ModelError(f"{name}: {error}; {_REMEDY}") from error
+        raise ModelError(f"{name}: {error}; {REMEDY}") from error
 
 
 def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
@@ -149,18 +136,18 @@ def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shapes = [(node.name, node.type, node.shape[1:]) for node in inputs]
     if shapes != [("faces", "tensor(uint8)", [size, size, 3])]:
-        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {_REMEDY}")
+        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {REMEDY}")
     if isinstance(inputs[0].shape[0], int):
-        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {_REMEDY}")
+        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {REMEDY}")
     names = [node.name for node in outputs]
     expected = list(spec.outputs)
     if names[: len(expected)] != expected or set(names[len(expected) :]) & {"low", "high"}:
-        raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {_REMEDY}")
+        raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {REMEDY}")
     for node in outputs[: len(expected)]:
         columns = [spec.bins] if node.name == "probabilities" else []
         if node.type != "tensor(float)" or node.shape[1:] != columns:
             shape = f"(batch, {spec.bins})" if columns else "(batch,)"
-            raise ModelError(f"{name}: its output {node.name} is not float32 {shape}; {_REMEDY}")
+            raise ModelError(f"{name}: its output {node.name} is not float32 {shape}; {REMEDY}")
 
 
 def _first_line(error: BaseException) -> str:

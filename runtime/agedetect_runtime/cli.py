@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 import warnings
@@ -14,7 +15,7 @@ import click
 
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
-from agedetect_runtime.report import SUFFIXES, is_report, report_to
+from agedetect_runtime.report import COLUMNS, SUFFIXES, is_report, report_to
 from agedetect_runtime.terminal import one_line_errors
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write to this .csv or .jsonl file instead of standard output.",
 )
+@click.option("--resume", is_flag=True, help="Go on with the --output of a job that was stopped.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -54,6 +56,7 @@ def main(
     faces: tuple[str, ...],
     model: Path,
     output: Path | None,
+    resume: bool,
     device: str,
     batch_size: int,
     threads: int | None,
@@ -71,10 +74,13 @@ def main(
     """
     if output is not None and not is_report(output):
         raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")
+    if resume and output is None:
+        raise click.BadParameter("it goes on with an --output, and none is given", param_hint="'--resume'")
     with one_line_errors(), _quiet_pillow():
         paths, total = list_images(faces, sys.stdin.buffer)
         estimator = _open(model, device, threads, batch_size)
-        failed = _estimate(estimator, paths, total, output)
+        maker = {} if output is None else _maker(model)
+        failed = _estimate(estimator, paths, total, output, maker, resume)
     if strict and failed:
         sys.exit(1)
 
@@ -88,24 +94,42 @@ def _open(model: Path, device: str, threads: int | None, batch_size: int) -> Age
     return estimator
 
 
-def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, output: Path | None) -> int:
+def _maker(model: Path) -> dict[str, object]:
+    """What rows depend on beside their images: rows of two makers don't go into one table."""
+    from agedetect_runtime.providers import version_of
+
+    with model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"model": digest, "list of columns": list(COLUMNS), "version of agedetect": version_of("agedetect")}
+
+
+def _estimate(
+    estimator: AgeEstimator,
+    paths: Iterable[str],
+    total: int | None,
+    output: Path | None,
+    maker: dict[str, object],
+    resume: bool,
+) -> int:
     """Write every estimate and the closing line; the number of images that failed."""
-    count = failed = 0
-    start = time.perf_counter()
-    with (
-        report_to(output, intervals=estimator.spec.coverage is not None) as write,
-        _progress(estimator.predict_many(paths), total, output) as estimates,
-    ):
-        for estimate in estimates:
-            write(estimate)
-            count += 1
-            failed += estimate.error is not None
-        if not count:
+    count = 0
+    with report_to(output, paths, intervals=estimator.spec.coverage is not None, maker=maker, resume=resume) as report:
+        failed = report.kept_failed
+        start = time.perf_counter()
+        left = None if total is None else total - report.kept
+        with _progress(estimator.predict_many(report.missing), left, output) as estimates:
+            for estimate in estimates:
+                report.write(estimate)
+                count += 1
+                failed += estimate.error is not None
+        if not count + report.kept:
             raise AgedetectError("-: no paths on standard input")
     rate = count / (time.perf_counter() - start)
-    images = "image" if count == 1 else "images"
+    all_images = count + report.kept
+    images = "image" if all_images == 1 else "images"
+    kept = f" ({report.kept} of them before)" if report.kept else ""
     device = f"{estimator.device} ({estimator.provider})"
-    click.echo(f"{count} {images}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
+    click.echo(f"{all_images} {images}{kept}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
     return failed
 
 

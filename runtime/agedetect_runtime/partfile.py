@@ -41,6 +41,7 @@ class PartFile:
         self._is_whole = is_whole
         self._end = 0  # where the last whole row ends
         self._kept = self._written = 0
+        self._is_empty = False
         with in_one_line(str(output)):
             self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         try:
@@ -61,7 +62,7 @@ class PartFile:
             rows = self._kept + self._written
             kept = "1 row is" if rows == 1 else f"{rows} rows are"
             click.echo(f"Note: {kept} kept in {self._path.name}; --resume goes on with them", err=True)
-        elif not self._kept:
+        elif self._is_empty:
             for path in (self._path, self._maker_path):
                 path.unlink(missing_ok=True)
         self._file.close()
@@ -79,6 +80,7 @@ class PartFile:
             if has_rows:
                 self._check_maker(maker)
                 return True
+            self._is_empty = True
             if resume and self._place.exists():
                 raise AgedetectError(f"{self._output}: is finished; leave out --resume to make it anew")
             self._file.truncate(0)

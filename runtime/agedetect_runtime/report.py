@@ -114,15 +114,10 @@ def _skip(part: PartFile, paths: Iterator[str], form: Format) -> tuple[int, int]
 
 
 def _csv() -> Format:
-    heading = io.StringIO()
-    csv.writer(heading, lineterminator="\n").writerow(COLUMNS)
-
     def write_to(rows: Rows) -> Write:
-        table = csv.writer(rows, lineterminator="\n")
-
         def write(estimate: Estimate) -> None:
             name, *years, error = _values(estimate)
-            table.writerow([name_cell(str(name)), *("" if year is None else year for year in years), error or ""])
+            rows.write(_csv_row([name_cell(str(name)), *("" if year is None else year for year in years), error or ""]))
 
         return write
 
@@ -131,7 +126,13 @@ def _csv() -> Format:
         return cells[0], cells[-1]
 
     # A line's end inside quotes belongs to a name; quotes in a name are doubled.
-    return Format(heading.getvalue(), write_to, name_cell, read, lambda lines: lines.count(b'"') % 2 == 0)
+    return Format(_csv_row(COLUMNS), write_to, name_cell, read, lambda lines: lines.count(b'"') % 2 == 0)
+
+
+def _csv_row(cells: Iterable[object]) -> str:
+    row = io.StringIO()
+    csv.writer(row, lineterminator="\r\n").writerow(cells)  # with "\n", Python 3.11 leaves a lone "\r" unquoted
+    return row.getvalue()[:-2] + "\n"
 
 
 def _json_lines() -> Format:

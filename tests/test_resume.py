@@ -48,7 +48,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def infer(paths: Iterable[str], *arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     call = [*COMMAND, "-", *map(str, arguments)]
     stdin = "".join(f"{path}\n" for path in paths)
-    return subprocess.run(call, input=stdin, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(call, input=stdin, capture_output=True, text=True, timeout=60, check=False, **options)
 
 
 def whole_rows(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
 import time
 import warnings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("faces", nargs=-1, required=True, type=click.Path(path_type=str, allow_dash=True))
+@click.argument("faces", nargs=-1, required=True, type=click.Path(path_type=str, allow_dash=True, readable=False))
 @click.option("--onnx", "model", required=True, type=click.Path(path_type=Path), help="Model file.")
 @click.option(
     "--output",
@@ -144,7 +145,8 @@ def _progress(estimates: Iterator[Estimate], total: int | None, output: Path | N
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns about odd files on stderr; what makes an image unusable stands in its row."""
+    """Pillow warns and logs about odd files on stderr; what makes an image unusable stands in its row."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield

@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,6 +38,10 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _CUT_OFF = re.compile(r"truncated|\bEOF\b|only got|not enough", re.IGNORECASE)
+# What `listing` knows, by content. Pillow's other plugins start programs (EPS), or recognise what they can't decode.
+_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "ICO", "JPEG2000", "TGA"]
+if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
+    _FORMATS.append("AVIF")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
 
@@ -90,15 +95,17 @@ def _open(source: Source, max_pixels: int) -> Image.Image:
 def _decode(file: BinaryIO, size: int, max_pixels: int) -> Image.Image:
     if size == 0:
         raise ImageError("empty file")
+    riff = file.read(8)
+    if riff.startswith(b"RIFF") and int.from_bytes(riff[4:], "little") + 8 > size:
+        raise ImageError("truncated")  # libwebp only says that it can't
+    file.seek(0)
     try:
-        image = Image.open(file)
+        image = Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError as error:
         file.seek(0)
         begun = file.read(4).startswith(_SIGNATURES)
         raise ImageError("truncated or damaged in its header" if begun else "not an image") from error
     with image:
-        if image.format == "EPS":  # a program, which Pillow would hand to Ghostscript
-            raise ImageError("not an image: PostScript")
         return _upright_rgb(image, max_pixels)
 
 

@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from agedetect_runtime.names import name_from
 from hostile import Kind, kinds
-from hostile_pictures import write_quarters_model
+from hostile_pictures import PICTURE, age_of, encoded, write_quarters_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()", "--device", "cpu"]
 
@@ -110,3 +111,43 @@ def test_the_job_ends_well_quietly_and_soon(job: Job) -> None:
 def test_memory_is_bounded_by_the_largest_image_that_is_let_in(job: Job) -> None:
     # Pillow holds RGB in four bytes a pixel, and a conversion has its source and its result at once.
     assert job.peak_bytes < 2 * 4 * 120e6 + 300e6, f"{job.peak_bytes / 1e6:.0f} MB"
+
+
+def keep_changing(path: Path, whole: bytes, stop: threading.Event) -> None:
+    """Let a file grow from nothing, be whole, shrink to its half, and vanish, over and over."""
+    half = len(whole) // 2
+    while not stop.is_set():
+        with path.open("wb", buffering=0) as file:
+            file.write(whole[:half])
+            stop.wait(0.002)
+            file.write(whole[half:])
+        stop.wait(0.004)
+        os.truncate(path, half)
+        stop.wait(0.002)
+        path.unlink()
+        stop.wait(0.002)
+
+
+def test_files_that_grow_shrink_and_vanish_while_they_are_read_have_their_rows(tmp_path: Path) -> None:
+    model, stop = write_quarters_model(tmp_path / "quarters.onnx"), threading.Event()
+    whole = {kind: encoded(PICTURE, kind) for kind in ("BMP", "PNG", "TIFF", "GIF")}
+    paths = {kind: tmp_path / f"face.{kind}" for kind in whole}
+    writers = [threading.Thread(target=keep_changing, args=(paths[kind], whole[kind], stop)) for kind in whole]
+    listed = [str(path) for path in paths.values()] * 200
+    rows: list[dict[str, str]] = []
+    for writer in writers:
+        writer.start()
+    try:
+        while len({row["error"] for row in rows}) < 3 or not any(row["age"] for row in rows):  # until all was seen
+            call = [*COMMAND, "-", "--onnx", str(model), "--batch-size", "1"]
+            done = subprocess.run(call, input="\n".join(listed), capture_output=True, text=True, timeout=60, check=True)
+            rows += csv.DictReader(done.stdout.splitlines())
+            assert [row["file"] for row in rows[-len(listed) :]] == listed
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert {row["age"] for row in rows} <= {"", str(round(age_of(PICTURE), 3))}  # never that of half a picture
+    # "damaged" is what a PNG seems to be whose bytes are read before and after a change.
+    cut = "empty file|no such file|truncated|truncated or damaged in its header|not an image|damaged: .*"
+    assert all(re.fullmatch(cut, row["error"]) for row in rows if row["error"])

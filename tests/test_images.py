@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFile, ImageOps
 
+from agedetect_runtime import modes
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import load_face, open_rgb
 
@@ -317,6 +318,26 @@ def test_lab_hsv_and_ycbcr_become_rgb() -> None:
 @pytest.mark.parametrize("mode", Image.MODES)
 def test_no_mode_of_pillow_is_left_out(mode: str) -> None:
     assert open_rgb(Image.new(mode, (3, 2))).mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "I;16", "I", "F", "LAB", "La", "1"])
+def test_an_image_converted_in_bands_is_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (23, 37, 4), dtype=np.uint8)
+    if mode in ("I;16", "I", "F"):
+        image = Image.fromarray(levels[..., 0].astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]) * 99)
+    elif mode == "LAB":
+        image = Image.frombytes(mode, (37, 23), levels[..., :3].tobytes())
+    else:
+        steps = {"La": ["LA", "La"], "1": ["L", "1"], "P": ["RGB", "P"]}.get(mode, [mode])
+        image = Image.fromarray(levels)
+        for step in steps:
+            image = image.convert(step)
+    if mode == "P":
+        image.info["transparency"] = image.getpixel((5, 5))
+    whole = pixels(image)
+    for band_pixels in (1, 100):
+        monkeypatch.setattr(modes, "_BAND_PIXELS", band_pixels)
+        assert (pixels(image) == whole).all()
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])

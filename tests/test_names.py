@@ -51,7 +51,7 @@ TRICKY = st.text(alphabet="\\x5ce9=+-@,\"'\n\r\t ./é\udce9", min_size=1, max_si
 
 
 def written(path: Path, names: list[str]) -> Path:
-    with report_to(path, intervals=False) as report:
+    with report_to(path) as report:
         for name in names:
             report.write(Estimate(name, 1.0))
     return path

@@ -60,7 +60,7 @@ def whole_rows(path: Path) -> int:
 def waiting_job(paths: list[str], *arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
     """A job that has been given so many paths and waits for more."""
     pipe = subprocess.PIPE
-    call = [*COMMAND, "-", "--batch-size", "4", *map(str, arguments)]
+    call = [*COMMAND, "-", "--batch-size", "4", "--threads", "1", *map(str, arguments)]
     with subprocess.Popen(call, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=listen_to_ctrl_c) as process:
         assert process.stdin
         process.stdin.write("".join(f"{path}\n" for path in paths).encode())
@@ -119,7 +119,7 @@ def test_a_job_may_be_stopped_more_than_once(tmp_path: Path, model: Path, listed
     output, part = tmp_path / "ages.csv", tmp_path / "ages.csv.part"
     stop_half_way(output, model, listed[:FED], signal.SIGKILL)
     first = part.read_bytes()
-    with waiting_job(listed[: FED + 12], "--onnx", model, "--output", output, "--resume") as process:
+    with waiting_job(listed, "--onnx", model, "--output", output, "--resume") as process:
         wait_until(lambda: whole_rows(part) >= FED)
         process.kill()
     assert part.read_bytes().startswith(first)
@@ -174,7 +174,7 @@ def estimate(path: str) -> Estimate:
 
 def report(output: Path, paths: list[str], *, resume: bool = False, maker: str = "one") -> tuple[int, int]:
     """Write a whole report; how many rows were there before, and how many were written."""
-    with report_to(output, paths, intervals=False, maker={"model": maker}, resume=resume) as opened:
+    with report_to(output, paths, maker={"model": maker}, resume=resume) as opened:
         missing = list(opened.missing)
         for path in missing:
             opened.write(estimate(path))
@@ -209,7 +209,7 @@ def part(tmp_path: Path) -> Path:
     """The part of a job that was stopped after a.jpg, b.jpg and c.jpg."""
 
     def stop_after(names: list[str]) -> None:
-        with report_to(tmp_path / "ages.csv", intervals=False, maker={"model": "one"}) as left:
+        with report_to(tmp_path / "ages.csv", maker={"model": "one"}) as left:
             for name in names:
                 left.write(estimate(name))
             raise RuntimeError

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agedetect_runtime.about import print_about
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
-from agedetect_runtime.report import COLUMNS, SUFFIXES, is_report, report_to
+from agedetect_runtime.report import SUFFIXES, is_report, report_to
 from agedetect_runtime.terminal import one_line_errors
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     help="Write to this .csv or .jsonl file instead of standard output.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the --output of a job that was stopped.")
+@click.option(
+    "--at-least",
+    type=click.IntRange(min=1),
+    metavar="YEARS",
+    help="Also give the probability of being that old; for a model with a distribution head.",
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -52,12 +59,22 @@ if TYPE_CHECKING:
     help="Threads of the model.  [default: ONNX Runtime's choice]",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
+@click.option(
+    "--about",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=print_about,
+    help="Print the model card of a model file, or what else it says about itself, and exit.",
+)
 @click.version_option(package_name="agedetect")
 def main(
     faces: tuple[str, ...],
     model: Path,
     output: Path | None,
     resume: bool,
+    at_least: int | None,
     device: str,
     batch_size: int,
     threads: int | None,
@@ -66,12 +83,15 @@ def main(
     """Estimate the age in each of FACES: images of one face, folders of them, or -, a list on standard input.
 
     The list has one path a line. The ages come as a table on a terminal and as CSV into a pipe. An image that
-    can't be used gets a row with the reason, and the others go on.
+    can't be used gets a row with the reason, and the others go on. A model that knows how sure it is adds an
+    interval to each age: 34 (27-42) in the table, the columns low and high in CSV and JSON lines.
 
     \b
     agedetect-infer faces/ --onnx model.onnx
     agedetect-infer faces/ --onnx model.onnx --output ages.csv
+    agedetect-infer faces/ --onnx model.onnx --at-least 18
     find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
+    agedetect-infer --about model.onnx
     """
     if output is not None and not is_report(output):
         raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")
@@ -79,29 +99,29 @@ def main(
         raise click.BadParameter("it goes on with an --output, and none is given", param_hint="'--resume'")
     with one_line_errors(), _quiet_pillow():
         paths, total = list_images(faces, sys.stdin.buffer)
-        estimator = _open(model, device, threads, batch_size)
-        maker = {} if output is None else _maker(model)
+        estimator = _open(model, device, threads, batch_size, at_least)
+        maker = {} if output is None else _maker(model, at_least)
         failed = _estimate(estimator, paths, total, output, maker, resume)
     if strict and failed:
         sys.exit(1)
 
 
-def _open(model: Path, device: str, threads: int | None, batch_size: int) -> AgeEstimator:
+def _open(model: Path, device: str, threads: int | None, batch_size: int, at_least: int | None) -> AgeEstimator:
     from agedetect_runtime.estimator import AgeEstimator
 
-    estimator = AgeEstimator(model, device=device, threads=threads, batch_size=batch_size)
+    estimator = AgeEstimator(model, device=device, threads=threads, batch_size=batch_size, at_least=at_least)
     if estimator.cuda_note:  # only auto gets here without CUDA
         click.echo(f"Note: CUDA could not start: {estimator.cuda_note}", err=True)
     return estimator
 
 
-def _maker(model: Path) -> dict[str, object]:
+def _maker(model: Path, at_least: int | None) -> dict[str, object]:
     """What rows depend on beside their images: rows of two makers don't go into one table."""
     from agedetect_runtime.providers import version_of
 
     with model.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"model": digest, "list of columns": list(COLUMNS), "version of agedetect": version_of("agedetect")}
+    return {"model": digest, "--at-least": at_least, "version of agedetect": version_of("agedetect")}
 
 
 def _estimate(
@@ -114,7 +134,8 @@ def _estimate(
 ) -> int:
     """Write every estimate and the closing line; the number of images that failed."""
     count = 0
-    with report_to(output, paths, intervals=estimator.spec.coverage is not None, maker=maker, resume=resume) as report:
+    spec, at_least = estimator.spec, estimator.at_least
+    with report_to(output, paths, coverage=spec.coverage, at_least=at_least, maker=maker, resume=resume) as report:
         failed = report.kept_failed
         start = time.perf_counter()
         left = None if total is None else total - report.kept

@@ -21,13 +21,13 @@ from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.names import name_cell, name_text
 from agedetect_runtime.partfile import PartFile, in_one_line
 from agedetect_runtime.table import printable, write_table
+from agedetect_runtime.terminal import print_any_text
 
 if TYPE_CHECKING:
     from agedetect_runtime.estimator import Estimate
 
 Write = Callable[["Estimate"], None]
 
-COLUMNS = ("file", "age", "low", "high", "error")
 SUFFIXES = (".csv", ".jsonl")
 
 
@@ -65,20 +65,24 @@ def report_to(
     output: Path | None,
     paths: Iterable[str] = (),
     *,
-    intervals: bool,
+    coverage: float | None = None,
+    at_least: int | None = None,
     maker: Mapping[str, object] | None = None,
     resume: bool = False,
 ) -> Iterator[Report]:
     """Report on `paths`: to `output` in the format of its suffix, else to standard output.
+
+    `coverage` is the level of the intervals, where there are any; `at_least` the age whose probability is asked
+    for, which gets a column of its own.
 
     The file appears, whole, when the block ends. When it raises, its rows stay in NAME.part, and a report with
     `resume`, the same `maker` and the same `paths` goes on behind them. Raises AgedetectError where it can't be
     written or gone on with.
     """
     if output is None:
-        yield Report(_to_standard_output(intervals), iter(paths))
+        yield Report(_to_standard_output(coverage, at_least), iter(paths))
         return
-    form = _json_lines() if output.suffix.lower() == ".jsonl" else _csv()
+    form = (_json_lines if output.suffix.lower() == ".jsonl" else _csv)(at_least)
     with PartFile(output, form.heading, form.is_whole) as part:
         missing, kept, kept_failed = iter(paths), 0, 0
         if part.begin_or_resume(maker or {}, resume=resume):
@@ -113,11 +117,12 @@ def _skip(part: PartFile, paths: Iterator[str], form: Format) -> tuple[int, int]
     return kept, failed
 
 
-def _csv() -> Format:
+def _csv(at_least: int | None) -> Format:
     def write_to(rows: Rows) -> Write:
         def write(estimate: Estimate) -> None:
-            name, *years, error = _values(estimate)
-            rows.write(_csv_row([name_cell(str(name)), *("" if year is None else year for year in years), error or ""]))
+            name, *numbers, error = _values(estimate, at_least)
+            cells = ("" if number is None else number for number in numbers)
+            rows.write(_csv_row([name_cell(str(name)), *cells, error or ""]))
 
         return write
 
@@ -126,7 +131,7 @@ def _csv() -> Format:
         return cells[0], cells[-1]
 
     # A line's end inside quotes belongs to a name; quotes in a name are doubled.
-    return Format(_csv_row(COLUMNS), write_to, name_cell, read, lambda lines: lines.count(b'"') % 2 == 0)
+    return Format(_csv_row(_columns(at_least)), write_to, name_cell, read, lambda lines: lines.count(b'"') % 2 == 0)
 
 
 def _csv_row(cells: Iterable[object]) -> str:
@@ -135,11 +140,13 @@ def _csv_row(cells: Iterable[object]) -> str:
     return row.getvalue()[:-2] + "\n"
 
 
-def _json_lines() -> Format:
+def _json_lines(at_least: int | None) -> Format:
+    columns = _columns(at_least)
+
     def write_to(rows: Rows) -> Write:
         def write(estimate: Estimate) -> None:
-            name, *others = _values(estimate)
-            values = dict(zip(COLUMNS, (name_text(str(name)), *others), strict=True))
+            name, *others = _values(estimate, at_least)
+            values = dict(zip(columns, (name_text(str(name)), *others), strict=True))
             rows.write(json.dumps(values) + "\n")
 
         return write
@@ -151,20 +158,24 @@ def _json_lines() -> Format:
     return Format("", write_to, name_text, read, lambda lines: True)
 
 
-def _values(estimate: Estimate) -> tuple[str | float | None, ...]:
-    """The columns' values; years to three decimals, the tolerance of the exporter's parity."""
-    years = (estimate.age, estimate.low, estimate.high)
-    rounded = (None if year is None else round(year, 3) for year in years)
+def _columns(at_least: int | None) -> tuple[str, ...]:
+    asked = () if at_least is None else (f"at_least_{at_least}",)
+    return ("file", "age", "low", "high", *asked, "error")
+
+
+def _values(estimate: Estimate, at_least: int | None) -> tuple[str | float | None, ...]:
+    """The columns' values; three decimals, of years the tolerance of the exporter's parity."""
+    asked = () if at_least is None else (estimate.at_least,)
+    numbers = (estimate.age, estimate.low, estimate.high, *asked)
+    rounded = (None if number is None else round(number, 3) for number in numbers)
     return (str(estimate.source), *rounded, estimate.error)
 
 
-def _to_standard_output(intervals: bool) -> Write:
-    is_terminal = sys.stdout.isatty()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # an encoding that lacks a letter must not end the job
-        sys.stdout.reconfigure(encoding=None if is_terminal else "utf-8", errors="backslashreplace")
-    if is_terminal:
-        return write_table(sys.stdout, intervals)
-    rows, form = _StandardOutput(), _csv()
+def _to_standard_output(coverage: float | None, at_least: int | None) -> Write:
+    print_any_text()
+    if sys.stdout.isatty():
+        return write_table(sys.stdout, coverage=coverage, at_least=at_least)
+    rows, form = _StandardOutput(), _csv(at_least)
     rows.write(form.heading)
     return form.write_to(rows)
 

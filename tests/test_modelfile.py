@@ -267,6 +267,22 @@ def test_what_protobuf_allows_and_nobody_writes_is_read(tmp_path: Path) -> None:
     assert open_session(tmp_path / "age.onnx").spec == tiny_spec()
 
 
+@pytest.mark.parametrize("name", [b"faces", b"batch", b"age\x12"])
+def test_names_that_are_not_text_are_refused(tmp_path: Path, name: bytes) -> None:
+    path = write_tiny_model(tmp_path / "age.onnx")
+    path.write_bytes(path.read_bytes().replace(name, b"\x80" + name[1:]))
+    assert refusal(path) == "its names or its metadata are not text"
+
+
+def test_a_refused_model_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def empty(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            tensor.ClearField("raw_data")
+
+    refusal(edited(tmp_path / "age.onnx", empty))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_good_models_pass(tmp_path: Path) -> None:
     for path in (write_tiny_model(tmp_path / "age.onnx", coverage=0.9), write_quarters_model(tmp_path / "age.onnx")):
         check_model_file(path)

@@ -67,8 +67,11 @@ def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads
     if device == "cuda" and cuda_note:
         raise ProviderError(f"device cuda: ONNX Runtime could not start CUDA: {cuda_note}")
     got = session.get_providers()
-    spec = _read_spec(session, path.name)
-    _check_graph(session, spec, path.name)
+    try:
+        spec = _read_spec(session, path.name)
+        _check_graph(session, spec, path.name)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path.name}: its names or its metadata are not text; {REMEDY}") from error
     taken = "cuda" if providers.CUDA in got else "cpu"
     return Session(spec, taken, got[0], cuda_note, session)
 
@@ -93,7 +96,7 @@ def _create(runtime: ModuleType, path: Path, wanted: list[str], threads: int | N
 
 def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int | None) -> Any:
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # 3: errors; its warnings are about graph optimisation
+    options.log_severity_level = 4  # its errors are raised as well, and its warnings are about graph optimisation
     # Known since ONNX Runtime 1.27, ignored before. Its own limit is 1 GB.
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(_FOLDING_BYTES))
     if threads is not None:
@@ -118,10 +121,7 @@ def _location(path: Path) -> str | bytes:
 
 
 def _read_spec(session: Any, name: str) -> ModelSpec:
-    try:
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{name}: its metadata is not text; {REMEDY}") from error
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise ModelError(f"{name}: no {METADATA_KEY!r} metadata; {REMEDY}")
     try:

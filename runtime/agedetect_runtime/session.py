@@ -17,6 +17,7 @@ from agedetect_runtime.errors import ModelError, ProviderError
 from agedetect_runtime.modelfile import REMEDY, check_model_file
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 
+_NOT_TEXT = "its names or its metadata are not text"
 _FOLDING_BYTES = 256 * 2**20  # what ONNX Runtime may compute while it opens a file, a constant each
 
 
@@ -71,7 +72,7 @@ def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads
         spec = _read_spec(session, path.name)
         _check_graph(session, spec, path.name)
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path.name}: its names or its metadata are not text; {REMEDY}") from error
+        raise ModelError(f"{path.name}: {_NOT_TEXT}; {REMEDY}") from error
     taken = "cuda" if providers.CUDA in got else "cpu"
     return Session(spec, taken, got[0], cuda_note, session)
 
@@ -109,6 +110,8 @@ def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int 
         reason = _first_line(error).replace(str(path), path.name)
         if type(error).__name__ == "InvalidProtobuf":
             reason = "not an ONNX file, or truncated"
+        if isinstance(error, UnicodeDecodeError):
+            reason = _NOT_TEXT
         raise ModelError(f"{path.name}: {reason}; {REMEDY}") from error
 
 

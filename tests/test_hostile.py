@@ -17,7 +17,7 @@ import pytest
 
 from agedetect_runtime.names import name_from
 from hostile import Kind, kinds
-from hostile_pictures import PICTURE, age_of, encoded, write_quarters_model
+from hostile.pictures import PICTURE, age_of, encoded, write_quarters_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()", "--device", "cpu"]
 

@@ -20,7 +20,7 @@ from agedetect_runtime.errors import ModelError
 from agedetect_runtime.modelfile import MAX_DEPTH, MAX_FIELDS, check_model, check_model_file
 from agedetect_runtime.session import open_session
 from agedetect_runtime.spec import METADATA_KEY
-from hostile_pictures import write_quarters_model
+from hostile.pictures import write_quarters_model
 from tiny_models import tiny_spec, write_tiny_model
 
 REMEDY = "export it with agedetect-export"

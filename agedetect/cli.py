@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import signal
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +60,11 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
     with one_line_errors():
         with needs_extra("train"):
             from agedetect import tracking
-            from agedetect.train import train
+            from agedetect.train import train, train_folds
         try:
+            if config.all_folds and not resume:
+                click.echo(_of_folds([trained.test.mae for trained in train_folds(config)]))
+                return
             trained = train(tracking.read_config(resume) if resume else config, resume=resume)
         except tracking.Interrupted as stop:
             hint = f" Go on with: agedetect train --resume {stop.run_id}" if stop.resumable else ""
@@ -68,6 +72,11 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
             sys.exit(130)
     if trained.model:
         click.echo(f"test MAE {trained.test.mae:.3f} years, model {trained.model.uri}")
+
+
+def _of_folds(errors: list[float]) -> str:
+    mean, deviation = statistics.mean(errors), statistics.stdev(errors)
+    return f"test MAE {mean:.3f} years, standard deviation {deviation:.3f} over {len(errors)} folds"
 
 
 @main.command("audit")

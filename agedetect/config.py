@@ -7,11 +7,23 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from agedetect.errors import ConfigError
+from agedetect.protocols import PROTOCOLS
 
 BACKBONES = ("resnet50", "resnet34", "efficientnet_b0", "mobilenet_v2")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16")
-LOSSES = ("mse", "l1")
+HEADS = ("distribution", "regression")
+HEAD_OF_LOSS = {
+    "mse": "regression",
+    "l1": "regression",
+    "cross_entropy": "distribution",
+    "soft_labels": "distribution",
+    "dldl_v2": "distribution",
+}
+LOSSES = ("auto", *HEAD_OF_LOSS)
+DEFAULT_LOSS = {"regression": "mse", "distribution": "dldl_v2"}
+AUGMENTATIONS = ("flip", "rotate", "crop", "colour", "blur", "jpeg", "erase")
+SCHEDULES = ("plateau", "cosine")
 
 
 def parameter(default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None) -> Any:
@@ -33,13 +45,27 @@ class TrainConfig:
     weight_decay: float = parameter(1e-2, "AdamW's weight decay.", low=0)
     batch_size: int = parameter(32, "Images a step, over all processes together.", low=2)
     image_size: int = parameter(224, "Side of the square the network sees, in pixels.", low=32)
-    loss: str = parameter("mse", "Loss on the age in years.", choices=LOSSES)
+    head: str = parameter("distribution", "A distribution over whole years, or one number.", choices=HEADS)
+    loss: str = parameter("auto", "'auto' is dldl_v2 for a distribution, mse for one number.", choices=LOSSES)
     use_focal_loss: bool = parameter(False, "Weigh the squared error by its size (Focal MSE).")
+    label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
     dropout: float = parameter(0.1, "Dropout in the head.", low=0)
+    augment: str = parameter("flip,rotate,crop,colour,blur,jpeg,erase", "Changes of the training faces, or 'none'.")
+    schedule: str = parameter("cosine", "Of the rate in the full phase.", choices=SCHEDULES)
     plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate falls.", low=0)
-    seed: int = parameter(0, "Seed of the split, the initial head, the batches and the augmentation.", low=0)
+    warmup_epochs: int = parameter(1, "Epochs over which the full phase's rate rises.", low=0)
+    layer_decay: float = parameter(1.0, "Factor on the rate from one stage of the backbone to the one below.", low=0.1)
+    ema_decay: float = parameter(0.998, "Of the weights' moving average, a step; 0: none.", low=0)
+    flip_average: bool = parameter(False, "Answer with the mean over a face and its mirror image.")
+    coverage: float = parameter(0.9, "Share of the ages that the intervals are to hold.", low=0.5)
+    protocol: str = parameter(
+        "holdout", "80/10/10, five 60/20/20, or 80/20 of ages 21 to 60.", choices=tuple(PROTOCOLS)
+    )
+    fold: int = parameter(-1, "One fold of the protocol; -1: all that it has, under a parent run.", low=-1)
+    split_seed: int = parameter(0, "Seed of the split.", low=0)
+    seed: int = parameter(0, "Seed of the initial head, the batches and the augmentation.", low=0)
     device: str = parameter("auto", "Where to train; 'cuda' never falls back to the CPU.", choices=DEVICES)
-    precision: str = parameter("auto", "'auto' is bfloat16 where it is in hardware.", choices=PRECISIONS)
+    precision: str = parameter("auto", "'auto' is bfloat16 on a GPU that has it.", choices=PRECISIONS)
     workers: int = parameter(2, "Processes that decode images.", low=0)
     data_licence: str = parameter("UTKFace: non-commercial research only", "Licence of the faces, noted in the model.")
     max_skipped: float = parameter(0.01, "Share of the files that may be unusable before the run stops.", low=0)
@@ -64,13 +90,46 @@ class TrainConfig:
         found = []
         if self.head_epochs > self.epochs:
             found.append(f"head_epochs={self.head_epochs} is more than epochs={self.epochs}, the total")
-        if self.use_focal_loss and self.loss != "mse":
+        if self.loss_name == "focal_mse" and self.loss not in ("auto", "mse"):
             found.append(f"use_focal_loss weighs the squared error: it does not go with loss={self.loss}")
+        needed = "regression" if self.use_focal_loss else HEAD_OF_LOSS.get(self.loss, self.head)
+        if needed != self.head:
+            loss = "use_focal_loss" if self.use_focal_loss else f"loss={self.loss}"
+            found.append(f"{loss} needs head={needed}, not head={self.head}")
+        strange = [name for name in self.augmentations if name not in AUGMENTATIONS]
+        if strange:
+            found.append(f"augment: {', '.join(strange)}: is none of {', '.join(AUGMENTATIONS)}, nor 'none' alone")
+        folds = PROTOCOLS[self.protocol].folds if self.protocol in PROTOCOLS else 0
+        if folds and self.fold >= folds:
+            found.append(f"fold={self.fold}: the protocol {self.protocol} has {folds}, the first is 0")
+        if self.ema_decay >= 1:
+            found.append(f"ema_decay={self.ema_decay}: must be below 1")
+        if self.layer_decay > 1:
+            found.append(f"layer_decay={self.layer_decay}: must be at most 1")
+        if self.coverage >= 1:
+            found.append(f"coverage={self.coverage}: must be below 1")
         if not self.registered_model_name.strip() or set(self.registered_model_name) & set("/:"):
             found.append(f"registered_model_name={self.registered_model_name!r}: MLflow takes no empty one, / or :")
         if self.dropout >= 1:
             found.append(f"dropout={self.dropout}: must be below 1")
         return found
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in self.augment.split(","))
+        return () if names == ("none",) else names
+
+    @property
+    def all_folds(self) -> bool:
+        """Whether this means one run for each fold of the protocol, under a parent."""
+        return self.fold < 0 and PROTOCOLS[self.protocol].folds > 1
+
+    @property
+    def loss_name(self) -> str:
+        """A key of losses.choose_loss."""
+        if self.use_focal_loss:
+            return "focal_mse"
+        return DEFAULT_LOSS[self.head] if self.loss == "auto" else self.loss
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

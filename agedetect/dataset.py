@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from agedetect import augment
 from agedetect.faces import Face
-from agedetect_runtime.images import load_face
+from agedetect_runtime.images import load_face, open_rgb
 
 Item = tuple[Tensor, float]
 EVALUATION_BATCH = 32  # at 64, glibc maps and unmaps every large activation anew: half the speed at 128 px
 
 
 class FaceDataset(Dataset[Item]):
-    """Items are (face uint8 (S, S, 3), age in years), asked for by (epoch, index): the epoch seeds the flip."""
+    """Items are (face uint8 (S, S, 3), age in years), asked for by (epoch, index), which seed the augmentation."""
 
-    def __init__(self, faces: Sequence[Face], image_size: int, resampling: str, *, seed: int, flip: bool) -> None:
+    def __init__(
+        self, faces: Sequence[Face], image_size: int, resampling: str, *, seed: int, augmentations: Collection[str] = ()
+    ) -> None:
         self.faces, self.image_size, self.resampling = faces, image_size, resampling
-        self.seed, self.flip = seed, flip
+        self.seed, self.augmentations = seed, frozenset(augmentations)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -29,10 +32,23 @@ class FaceDataset(Dataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         epoch, index = key
         face = self.faces[index]
-        pixels = load_face(face.path, self.image_size, self.resampling)
-        if self.flip and np.random.default_rng((self.seed, epoch, index)).random() < 0.5:
-            pixels = pixels[:, ::-1]
-        return torch.from_numpy(pixels.copy()), face.age
+        random = np.random.default_rng((self.seed, epoch, index)) if self.augmentations else None
+        return torch.from_numpy(self._pixels(face, random)), face.age
+
+    def _pixels(self, face: Face, random: np.random.Generator | None) -> augment.Pixels:
+        if random is None:
+            return load_face(face.path, self.image_size, self.resampling)
+        flip = "flip" in self.augmentations and random.random() < 0.5
+        if self.augmentations.isdisjoint(augment.GEOMETRY):
+            pixels = load_face(face.path, self.image_size, self.resampling)
+        else:
+            moved = augment.move(open_rgb(face.path), self.augmentations, random)
+            pixels = load_face(moved, self.image_size, self.resampling)
+        if not self.augmentations.isdisjoint(augment.PICTURE):
+            pixels = augment.recolour(pixels, self.augmentations, random)
+        if "erase" in self.augmentations:
+            pixels = augment.erase(pixels, random)
+        return pixels[:, ::-1].copy() if flip else pixels
 
 
 class ShuffledBatches:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agedetect.config import TrainConfig
 from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
@@ -24,20 +24,25 @@ from agedetect.model import AgeModel
 from agedetect.phases import Epoch, Phase, Snapshot, plan
 from agedetect.processes import gather_rows, share_batches, to_numpy
 from agedetect.progress import Bar, Progress
+from agedetect.rates import Rates, parameter_groups
 
 Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A phase made concrete: what is trained, on which batches of an epoch, and how it is judged."""
+    """A phase made concrete: what is trained, on which batches of an epoch, and how it is judged.
+
+    `forward` maps a batch's inputs to the head's outputs, `validate` gives those of the validation faces.
+    """
 
     module: nn.Module
     forward: Callable[[Tensor], Tensor]
     optimizer: Optimizer
     batches: Callable[[int], Iterable[Batch]]
-    images: int
+    steps: int
     validate: Callable[[], Tensor]
+    averaged: AveragedModel | None = None
 
 
 class Fit:
@@ -61,7 +66,7 @@ class Fit:
         self.fabric, self.config, self.progress = fabric, config, progress
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         self.train, self.validation = train, validation
-        self.loss: Loss = choose_loss(config.loss, config.use_focal_loss)
+        self.loss: Loss = choose_loss(config.loss_name, label_sigma=config.label_sigma)
 
     def epochs(self, start: Snapshot | None = None) -> Iterator[tuple[Epoch, Snapshot]]:
         """Yields every epoch after `start`'s, or all of them, each with the state that it left."""
@@ -72,41 +77,47 @@ class Fit:
             if done >= phase.last:
                 continue
             task = self._head_task(phase) if phase.part == "head" else self._full_task(phase)
-            scheduler = ReduceLROnPlateau(task.optimizer, patience=self.config.plateau_epochs, factor=0.3)
+            rates = Rates(task.optimizer, phase, self.config, task.steps)
             if start and done >= phase.first:
                 task.optimizer.load_state_dict(start.optimizer)
-                scheduler.load_state_dict(start.scheduler)
+                rates.load_state_dict(start.scheduler)
+                if task.averaged:
+                    task.averaged.load_state_dict(start.averaged)
             for number in range(max(done + 1, phase.first), phase.last + 1):
-                yield self._epoch(number, phase, task, scheduler)
+                yield self._epoch(number, phase, task, rates)
 
-    def _epoch(self, number: int, phase: Phase, task: Task, scheduler: ReduceLROnPlateau) -> tuple[Epoch, Snapshot]:
+    def _epoch(self, number: int, phase: Phase, task: Task, rates: Rates) -> tuple[Epoch, Snapshot]:
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # dropout's stream: the epoch's own
-        rate = task.optimizer.param_groups[0]["lr"]
+        images = task.steps * self.config.batch_size
         began = time.perf_counter()
-        with self.progress.bar(f"epoch {number}/{self.config.epochs} ({phase.part})", task.images) as bar:
-            loss = self._train(task, number, bar)
-        speed = task.images / (time.perf_counter() - began)
-        predicted = task.validate()
-        ages = torch.tensor([face.age for face in self.validation], device=predicted.device)
-        metrics = measure(to_numpy(ages), to_numpy(predicted))
+        with self.progress.bar(f"epoch {number}/{self.config.epochs} ({phase.part})", images) as bar:
+            loss = self._train(task, number, (number - phase.first) * task.steps, rates, bar)
+        speed = images / (time.perf_counter() - began)
+        outputs, rate = task.validate(), rates.shown
+        ages = torch.tensor([face.age for face in self.validation], device=outputs.device, dtype=torch.float32)
+        metrics = measure(to_numpy(ages), to_numpy(self.model.age(outputs)))
         if not math.isfinite(loss + metrics.mae):
             raise RunError(f"epoch {number}: the loss is no longer a number: lower the learning rate of this phase")
         self.progress.validation_mae = metrics.mae
-        scheduler.step(metrics.mae)
-        epoch = Epoch(number, phase.part, loss, float(self.loss(predicted, ages)), metrics, rate, speed)
-        states = self.model.state_dict(), task.optimizer.state_dict(), scheduler.state_dict()
+        rates.after_epoch(metrics.mae)
+        epoch = Epoch(number, phase.part, loss, float(self.loss(outputs, ages)), metrics, rate, speed)
+        averaged = task.averaged.state_dict() if task.averaged else {}
+        states = self.model.state_dict(), averaged, task.optimizer.state_dict(), rates.state_dict()
         return epoch, Snapshot(number, *states)
 
-    def _train(self, task: Task, number: int, bar: Bar) -> float:
+    def _train(self, task: Task, number: int, first_step: int, rates: Rates, bar: Bar) -> float:
         """One pass over the training images. Returns their mean loss."""
         self.model.eval()
         task.module.train()
         total, steps = torch.zeros((), device=self.fabric.device), 0
         for inputs, ages in task.batches(number):
+            rates.before_step(first_step + steps)
             loss = self.loss(task.forward(inputs), ages)
             self.fabric.backward(loss)
             task.optimizer.step()
             task.optimizer.zero_grad()
+            if task.averaged:
+                task.averaged.update_parameters(self.model)
             total, steps = total + loss.detach(), steps + 1
             bar.advance(self.config.batch_size, total, steps)
         return float(cast(Tensor, self.fabric.all_reduce(total / steps, reduce_op="mean")))
@@ -128,17 +139,19 @@ class Fit:
 
         @torch.no_grad()
         def validate() -> Tensor:
-            ages: Tensor = self.model.eval().age(judged)
-            return ages
+            outputs: Tensor = self.model.head.eval()(judged)
+            return outputs
 
-        optimizer = self._adamw(self.model.head, phase.learning_rate)
-        images = len(batches) * self.config.batch_size
-        return Task(self.model.head, self.model.age_unbounded, optimizer, epoch_batches, images, validate)
+        optimizer = self._adamw([{"params": list(self.model.head.parameters()), "lr": phase.learning_rate}])
+        return Task(self.model.head, self.model.head, optimizer, epoch_batches, len(batches), validate)
 
     def _full_task(self, phase: Phase) -> Task:
         self.model.requires_grad_(True)
         share_batches(self.model, self.fabric)
-        module, optimizer = self.fabric.setup(self.model, self._adamw(self.model, phase.learning_rate))
+        groups = parameter_groups(self.model, phase.learning_rate, self.config.layer_decay)
+        module, optimizer = self.fabric.setup(self.model, self._adamw(groups))
+        averaged = self._averaged()
+        judged = averaged.module if averaged else self.model
         batches = ShuffledBatches(
             len(self.train),
             self.config.batch_size,
@@ -146,20 +159,26 @@ class Fit:
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
         )
-        loaded = self._loader(self.train, batches, flip=True)
+        loaded = self._loader(self.train, batches, self.config.augmentations)
 
         def epoch_batches(epoch: int) -> Iterable[Batch]:
             batches.epoch = epoch
             return loaded
 
         def validate() -> Tensor:
-            return self.predict(self.validation, "validation")
+            return self.map_faces(judged.eval(), self.validation, "validation")
 
-        images = len(batches) * self.config.batch_size
-        return Task(self.model, module, optimizer, epoch_batches, images, validate)
+        return Task(self.model, module, optimizer, epoch_batches, len(batches), validate, averaged)
+
+    def _averaged(self) -> AveragedModel | None:
+        """The exponential moving average of weights and batch norm's statistics over the steps of the full phase."""
+        if not self.config.ema_decay:
+            return None
+        average = get_ema_multi_avg_fn(self.config.ema_decay)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
 
     def predict(self, faces: Sequence[Face], label: str) -> Tensor:
-        """Ages in years, (N,), in float32 and evaluation mode: what an exported file will answer."""
+        """The head's outputs, (N, C), in float32 and evaluation mode: what an exported file answers from."""
         return self.map_faces(self.model, faces, label)
 
     @torch.no_grad()
@@ -171,18 +190,19 @@ class Fit:
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with exact, self.progress.bar(label, len(batches.indexes)) as bar:
             rows = []
-            for inputs, _ in self._loader(faces, batches, flip=False):
+            for inputs, _ in self._loader(faces, batches):
                 rows.append(function(inputs))
                 bar.advance(len(inputs))
         return gather_rows(self.fabric, torch.cat(rows), len(faces))
 
     def _loader(
-        self, faces: Sequence[Face], batches: ShuffledBatches | OrderedBatches, *, flip: bool
+        self, faces: Sequence[Face], batches: ShuffledBatches | OrderedBatches, augmentations: Collection[str] = ()
     ) -> Iterable[Batch]:
-        dataset = FaceDataset(faces, self.config.image_size, self.model.resampling, seed=self.config.seed, flip=flip)
+        size, seed = self.config.image_size, self.config.seed
+        dataset = FaceDataset(faces, size, self.model.resampling, seed=seed, augmentations=augmentations)
         pinned = self.fabric.device.type == "cuda"
         loaded = loader(dataset, batches, workers=self.config.workers, pinned=pinned)
         return cast(Iterable[Batch], self.fabric.setup_dataloaders(loaded, use_distributed_sampler=False))
 
-    def _adamw(self, module: nn.Module, learning_rate: float) -> AdamW:
-        return AdamW(module.parameters(), lr=learning_rate, weight_decay=self.config.weight_decay)
+    def _adamw(self, groups: list[dict[str, Any]]) -> AdamW:
+        return AdamW(groups, weight_decay=self.config.weight_decay)

@@ -61,13 +61,23 @@ class Epoch:
 class Snapshot:
     """All that the epochs after `epoch` depend on: the random streams are seeded anew by each epoch's number.
 
-    The tensors are the living ones: save it before training goes on.
+    The tensors are the living ones: save it before training goes on. `averaged` is the moving average of the
+    weights, empty where there is none.
     """
 
     epoch: int
     model: dict[str, Any]
+    averaged: dict[str, Any]
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
+
+    @property
+    def judged(self) -> dict[str, Any]:
+        """The weights that the epoch's metrics are of."""
+        inner = "module."  # AveragedModel's name for the model it holds
+        return {
+            name.removeprefix(inner): v for name, v in self.averaged.items() if name.startswith(inner)
+        } or self.model
 
 
 @dataclass(frozen=True)

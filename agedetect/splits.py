@@ -14,9 +14,9 @@ from pathlib import Path
 from agedetect.errors import DataError
 from agedetect.faces import Face
 from agedetect.files import write_whole
+from agedetect.protocols import PROTOCOLS
 
 SPLIT_COLUMNS = ("side", "path", "age", "gender", "race", "digest")
-_TEST_FOLD, _VALIDATION_FOLD = 0, 1
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,23 @@ class Splits:
         return _hex("test", _content(self.test))
 
 
-def split_faces(faces: Iterable[Face], *, seed: int = 0, folds: int = 10) -> Splits:
-    """One fold in `folds` is the test side, one the validation side, the rest trains: 80/10/10 by default.
+def split_faces(faces: Iterable[Face], *, seed: int = 0, protocol: str = "holdout", fold: int = 0) -> Splits:
+    """One of PROTOCOLS' splits: 80/10/10 by default.
 
     Images with equal pixels fall on one side; those whose copies carry different ages always train, since
-    no prediction could be right about them. Raises DataError for too few faces to fill every fold.
+    no prediction could be right about them. Raises DataError for too few faces to fill every part.
     """
-    everything = sorted(faces, key=lambda face: (face.digest, face.path.as_posix()))
-    fold_of = assign_folds(everything, seed=seed, folds=folds)
-    sides: dict[int | None, list[Face]] = defaultdict(list)
+    rule = PROTOCOLS[protocol]
+    taken = [face for face in faces if rule.youngest <= face.age <= rule.oldest]
+    everything = sorted(taken, key=lambda face: (face.digest, face.path.as_posix()))
+    part_of = assign_folds(everything, seed=seed, folds=rule.parts)
+    test = {(fold * rule.test + step) % rule.parts for step in range(rule.test)}
+    validation = {(max(test) + 1 + step) % rule.parts for step in range(rule.validation)}
+    sides: dict[str, list[Face]] = defaultdict(list)
     for face in everything:
-        fold = fold_of.get(face.digest)
-        sides[fold if fold in (_TEST_FOLD, _VALIDATION_FOLD) else None].append(face)
-    return Splits(tuple(sides[None]), tuple(sides[_VALIDATION_FOLD]), tuple(sides[_TEST_FOLD]))
+        part = part_of.get(face.digest)
+        sides["test" if part in test else "validation" if part in validation else "train"].append(face)
+    return Splits(tuple(sides["train"]), tuple(sides["validation"]), tuple(sides["test"]))
 
 
 def assign_folds(faces: Iterable[Face], *, seed: int = 0, folds: int = 10) -> dict[str, int]:

@@ -34,8 +34,8 @@ from agedetect.config import TrainConfig
 from agedetect.errors import RunError
 from agedetect.evaluate import Metrics
 from agedetect.faces import Face, FaceSet
-from agedetect.model import AgeModel
 from agedetect.phases import Checkpoint, Epoch, Snapshot
+from agedetect.program import AgeProgram
 from agedetect.splits import Splits, write_splits
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 
@@ -65,18 +65,27 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
-    """The run of `resume`, or that of `mlflow run`, or a new one. Ends as FINISHED, FAILED, or KILLED by Ctrl-C."""
-    if resume is None and not any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN):
+    """The run of `resume`, or that of `mlflow run`, or a new one; a child where a parent is open.
+
+    Ends as FINISHED, FAILED, or KILLED by Ctrl-C.
+    """
+    parent = mlflow.active_run()
+    if resume is None and parent is None and not any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN):
         mlflow.set_experiment(EXPERIMENT)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
-    run_id = mlflow.start_run(run_id=resume, log_system_metrics=True).info.run_id
+    name = f"fold {config.fold}" if parent else None
+    started = mlflow.start_run(run_id=resume, run_name=name, nested=parent is not None, log_system_metrics=True)
+    run_id = started.info.run_id
     status = RunStatus.to_string(RunStatus.FAILED)
     run = None
     try:
         run = Run(config, resumed=resume is not None)
         yield run
         status = RunStatus.to_string(RunStatus.FINISHED)
+    except Interrupted:  # of a child, which can say how to go on
+        status = RunStatus.to_string(RunStatus.KILLED)
+        raise
     except KeyboardInterrupt as stop:
         status = RunStatus.to_string(RunStatus.KILLED)
         raise Interrupted(run_id, resumable=run is not None and run.resumable) from stop
@@ -159,7 +168,7 @@ class Run:
         best = min(history, key=lambda epoch: epoch.metrics.mae)
         with tempfile.TemporaryDirectory() as folder:
             if best.number == snapshot.epoch:
-                _log_file(Path(folder), _BEST, lambda path: torch.save(snapshot.model, path))
+                _log_file(Path(folder), _BEST, lambda path: torch.save(snapshot.judged, path))
             _log_file(Path(folder), _STATES[snapshot.epoch % 2], Checkpoint(list(history), snapshot).save)
         self.resumable = True
 
@@ -167,13 +176,16 @@ class Run:
         state: dict[str, Any] = torch.load(_download(self.id, _BEST), "cpu", weights_only=True)
         return state
 
-    def log_test(self, faces: Sequence[Face], predicted: NDArray[np.float64], test: Metrics) -> None:
+    def log_test(self, faces: Sequence[Face], answers: NDArray[np.float64], test: Metrics) -> None:
+        """`answers` are a program's, (N, C): age, low, high, ..."""
         mlflow.log_metrics({f"test/{name}": value for name, value in test.to_dict().items()})
         table = pd.DataFrame(
             {
                 "path": [str(face.path) for face in faces],
                 "age": [face.age for face in faces],
-                "predicted": predicted,
+                "predicted": answers[:, 0],
+                "low": answers[:, 1],
+                "high": answers[:, 2],
                 "gender": [face.gender for face in faces],
                 "race": [face.race for face in faces],
             }
@@ -181,17 +193,25 @@ class Run:
         table["error"] = table["predicted"] - table["age"]
         mlflow.log_text(table.to_csv(index=False), "predictions/test.csv")
 
-    def log_model(self, model: AgeModel, spec: ModelSpec, example: NDArray[np.uint8]) -> Registered:
+    def log_folds(self, tests: Sequence[Metrics]) -> None:
+        """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_deviation`."""
+        table = pd.DataFrame([test.to_dict() for test in tests])
+        mlflow.log_metrics({f"test/{name}": float(value) for name, value in table.mean().items()})
+        mlflow.log_metrics({f"test/{name}_deviation": float(value) for name, value in table.std().items()})
+        mlflow.log_text(table.to_csv(index_label="fold"), "folds.csv")
+
+    def log_model(self, program: AgeProgram, spec: ModelSpec, example: NDArray[np.uint8]) -> Registered:
         """Logged as an exported graph (pt2): it loads without our code and without unpickling, at any batch size."""
         size = spec.image_size
+        columns = sum(spec.bins if name == "probabilities" else 1 for name in spec.outputs)
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, columns))]),
         )
         with warnings.catch_warnings():  # torch says that weights which share storage are kept once: they do
             warnings.filterwarnings("ignore", "No complete tensor found")
             info = mlflow.pytorch.log_model(
-                model.eval(),
+                program.eval(),
                 name="model",
                 serialization_format="pt2",
                 input_example=example,

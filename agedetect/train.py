@@ -1,8 +1,10 @@
-"""A training run from top to bottom: read, split, fit, judge, register."""
+"""A training run from top to bottom: read, split, fit, calibrate, judge, register."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,18 @@ from numpy.typing import NDArray
 from agedetect import __version__, plots, tracking
 from agedetect.config import TrainConfig
 from agedetect.drawn import draw_face
+from agedetect.errors import ConfigError, DataError
 from agedetect.evaluate import Metrics, measure
-from agedetect.faces import FaceSet, read_faces, require_few_skipped
+from agedetect.faces import Face, FaceSet, read_faces, require_few_skipped
 from agedetect.fit import Fit
-from agedetect.model import MAX_AGE, MIN_AGE, AgeModel, build_model
+from agedetect.heads import MAX_AGE, MIN_AGE
+from agedetect.intervals import Answers, faces_to_calibrate, fit_interval
+from agedetect.model import AgeModel, build_model
 from agedetect.phases import Checkpoint, Epoch
-from agedetect.processes import close, open_fabric, to_numpy
+from agedetect.processes import close, keep_freed_memory, open_fabric, to_numpy
+from agedetect.program import AgeProgram
 from agedetect.progress import Progress
+from agedetect.protocols import PROTOCOLS
 from agedetect.splits import Splits, split_faces
 from agedetect.tracking import Registered, Run
 from agedetect_runtime.images import load_face
@@ -46,10 +53,12 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
     Raises AgedetectError before the run starts where the data, the weights, the device or the run to resume are
     not to be had; tracking.Interrupted on Ctrl-C.
     """
+    keep_freed_memory()
     fabric = open_fabric(config.device, config.precision)
     first = fabric.is_global_zero
     face_set = cast(FaceSet, fabric.broadcast(_read(config) if first else None))
-    splits = split_faces(face_set.faces, seed=config.seed)
+    splits = split_faces(face_set.faces, seed=config.split_seed, protocol=config.protocol, fold=max(config.fold, 0))
+    _require_calibration(splits.validation, config)
     checkpoint = tracking.read_checkpoint(resume, splits) if resume else None
     model = _new_model(config, splits, "none" if checkpoint else config.weights)
     fit = Fit(fabric, model, config, splits.train, splits.validation, Progress() if first else Progress(False))
@@ -59,11 +68,28 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
             run.log_data(face_set, splits)
         history = _fit(fit, run, checkpoint)
         model.load_state_dict(fabric.broadcast(run.best_weights() if run else {}))
-        predicted = to_numpy(fit.predict(splits.test, "test"))  # the one time that the test faces are looked at
-        test = measure([face.age for face in splits.test], predicted)
-        registered = _report(run, model, splits, predicted, test) if run else None
+        program = _calibrate(fit, splits.validation, config.coverage)
+        outputs = fit.predict(splits.test, "test")  # the one time that the test faces are looked at
+        answers = to_numpy(program.answers(outputs))
+        test = measure([face.age for face in splits.test], answers[:, 0])
+        registered = _report(run, program, splits, answers, test) if run else None
     close(fabric)
     return Trained(history, test, run.id if run else None, registered)
+
+
+def train_folds(config: TrainConfig) -> list[Trained]:
+    """Every fold of the config's protocol as a child of one run, which gets their mean and standard deviation.
+
+    A protocol measures a recipe, so the models of its folds are logged but not registered. Raises as `train` does.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"protocol={config.protocol}: several processes share one fold: give it with --fold")
+    with tracking.open_run(config) as parent:
+        trained = []
+        for fold in range(PROTOCOLS[config.protocol].folds):
+            trained.append(train(dataclasses.replace(config, fold=fold, registered_model_name="none")))
+        parent.log_folds([item.test for item in trained])
+    return trained
 
 
 def _read(config: TrainConfig) -> FaceSet:
@@ -72,10 +98,26 @@ def _read(config: TrainConfig) -> FaceSet:
     return face_set
 
 
+def _require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> None:
+    needed = faces_to_calibrate(config.coverage, config.head)
+    if len(validation) < needed:
+        raise DataError(
+            f"{len(validation)} validation faces are too few for intervals of coverage {config.coverage:g}, which "
+            f"take {needed}: add faces or lower --coverage"
+        )
+
+
 def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
     torch.manual_seed(config.seed)
     mean_age = float(np.mean([face.age for face in splits.train]))
-    return build_model(config.model_name, weights, dropout=config.dropout, mean_age=mean_age)
+    return build_model(
+        config.model_name,
+        weights,
+        head=config.head,
+        dropout=config.dropout,
+        mean_age=mean_age,
+        flip_average=config.flip_average,
+    )
 
 
 def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch]:
@@ -90,35 +132,47 @@ def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch
     return history
 
 
-def _report(run: Run, model: AgeModel, splits: Splits, predicted: NDArray[np.float64], test: Metrics) -> Registered:
+def _calibrate(fit: Fit, validation: tuple[Face, ...], level: float) -> AgeProgram:
+    outputs = fit.predict(validation, "calibration")
+    true = torch.tensor([face.age for face in validation], dtype=torch.float32, device=outputs.device)
+    answers = Answers(fit.model.age(outputs), fit.model.probabilities(outputs))
+    return AgeProgram(fit.model, fit_interval(answers, true, level).to(outputs.device))
+
+
+def _report(run: Run, program: AgeProgram, splits: Splits, answers: NDArray[np.float64], test: Metrics) -> Registered:
     """Logs the test metrics, figures and predictions, and the model with its spec."""
-    ages = np.array([face.age for face in splits.test])
-    run.log_test(splits.test, predicted, test)
+    ages, predicted = np.array([face.age for face in splits.test]), answers[:, 0]
+    run.log_test(splits.test, answers, test)
     run.log_figure("predicted_against_true", plots.predicted_against_true(ages, predicted))
     run.log_figure("error_by_age", plots.error_by_age(ages, predicted))
     run.log_figure("residuals", plots.residuals(ages, predicted))
     run.log_figure("worst_errors", plots.worst_errors(splits.test, predicted))
-    spec = describe(model, run, splits, test)
-    registered = run.log_model(model.cpu(), spec, _example(spec))
+    spec = describe(program, run, splits, test)
+    registered = run.log_model(program.cpu(), spec, _example(spec))
     log.info("test MAE %.3f years (n=%d); model %s", test.mae, len(ages), registered.uri)
     return registered
 
 
-def describe(model: AgeModel, run: Run, splits: Splits, test: Metrics) -> ModelSpec:
+def describe(program: AgeProgram, run: Run, splits: Splits, test: Metrics) -> ModelSpec:
     """What the model's file will say about itself."""
+    config = run.config
     return ModelSpec(
-        image_size=run.config.image_size,
-        resampling=model.resampling,
-        backbone=run.config.model_name,
+        image_size=config.image_size,
+        resampling=program.model.resampling,
+        backbone=config.model_name,
         min_age=MIN_AGE,
         max_age=MAX_AGE,
+        coverage=config.coverage,
+        head=config.head,
         provenance={
             "agedetect": __version__,
             "run_id": run.id,
+            "split": {"protocol": config.protocol, "seed": config.split_seed, "fold": max(config.fold, 0)},
             "split_fingerprint": splits.fingerprint,
             "test_fingerprint": splits.test_fingerprint,
+            "median_training_age": float(np.median([face.age for face in splits.train])),
             "test": {"images": len(splits.test), **test.to_dict()},
-            "data_licence": run.config.data_licence,
+            "data_licence": config.data_licence,
         },
     )
 

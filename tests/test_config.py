@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from agedetect.config import TrainConfig
@@ -24,6 +26,32 @@ def test_all_contradictions_are_named_at_once():
 def test_a_value_below_its_bound_is_refused(name, value):
     with pytest.raises(ConfigError, match=f"{name}={value}: must be at least"):
         TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"loss": "mse"}, "loss=mse needs head=regression, not head=distribution"),
+        ({"head": "regression", "loss": "dldl_v2"}, "loss=dldl_v2 needs head=distribution"),
+        ({"use_focal_loss": True}, "use_focal_loss needs head=regression"),
+        ({"augment": "flip,melt"}, "augment: melt"),
+        ({"augment": "none,flip"}, "augment: none"),
+        ({"protocol": "folds5", "fold": 5}, "fold=5: the protocol folds5 has 5"),
+        ({"ema_decay": 1.0}, "ema_decay=1.0: must be below 1"),
+        ({"layer_decay": 1.5}, "layer_decay=1.5: must be at most 1"),
+        ({"coverage": 1.0}, "coverage=1.0: must be below 1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(values, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        TrainConfig(**values)
+
+
+def test_each_head_has_its_own_loss_unless_one_is_named():
+    assert TrainConfig(head="regression").loss_name == "mse"
+    assert TrainConfig(head="regression", use_focal_loss=True).loss_name == "focal_mse"
+    assert TrainConfig(head="distribution", loss="cross_entropy").loss_name == "cross_entropy"
+    assert TrainConfig(augment="none").augmentations == ()
 
 
 def test_nan_is_refused():

@@ -155,6 +155,50 @@ def test_intervals_come_where_the_model_has_them(estimator: AgeEstimator, tmp_pa
     assert (alone.low, alone.high) == (None, None)
 
 
+def grey(level: int) -> NDArray[np.uint8]:
+    """A face of age 1 + 0.35 x level."""
+    return np.full((32, 32, 3), level, np.uint8)
+
+
+@pytest.mark.parametrize("min_age", [0, 10])
+@pytest.mark.parametrize(
+    ("at_least", "sixteenths"),
+    # The ages around 22 have 1, 2, 3, 4, 3, 2, 1 sixteenths, from 19 to 25.
+    [(18, 16), (19, 16), (20, 15), (21, 13), (22, 10), (23, 6), (24, 3), (25, 1), (26, 0), (116, 0)],
+)
+def test_the_chance_of_an_age_is_the_sum_from_that_age_on(
+    tmp_path: Path, min_age: int, at_least: int, sixteenths: int
+) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution", min_age=min_age, coverage=0.9)
+    estimate = AgeEstimator(model, device="cpu", threads=1, at_least=at_least).predict(grey(60))
+    assert estimate.at_least == pytest.approx(sixteenths / 16, abs=FLOAT32_YEARS)
+    assert (estimate.age, estimate.low, estimate.high) == pytest.approx((22, 17, 27))
+
+
+def test_each_face_of_a_batch_has_its_own_chance_and_a_bad_image_none(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution")
+    estimator = AgeEstimator(model, device="cpu", threads=1, at_least=21)
+    chances = [estimate.at_least for estimate in estimator.predict_many([grey(20), b"", grey(60), grey(100)])]
+    assert chances == [0, None, pytest.approx(13 / 16, abs=FLOAT32_YEARS), pytest.approx(1)]
+
+
+def test_no_chance_is_given_unless_it_is_asked_for(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution")
+    assert AgeEstimator(model, device="cpu", threads=1).predict(grey(60)).at_least is None
+
+
+def test_a_model_without_probabilities_cannot_say_who_is_old_enough(model: Path) -> None:
+    with pytest.raises(ModelError, match=r"^age\.onnx: it gives no probabilities, .* at least 18 years old; train one"):
+        AgeEstimator(model, device="cpu", at_least=18)
+
+
+@pytest.mark.parametrize("at_least", [18, 21, 117])
+def test_an_age_outside_of_what_the_model_knows_is_refused(tmp_path: Path, at_least: int) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution", min_age=21)
+    with pytest.raises(ModelError, match=rf"^age\.onnx: it knows ages from 21 to 116 only, .* least {at_least} years"):
+        AgeEstimator(model, device="cpu", at_least=at_least)
+
+
 def test_preprocessed_faces_give_the_models_raw_answers(tmp_path: Path) -> None:
     estimator = AgeEstimator(write_tiny_model(tmp_path / "age.onnx", black_is_nan=True), device="cpu")
     faces = np.stack([noise(1, 32), np.zeros((32, 32, 3), np.uint8), noise(2, 32)])

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agedetect.config import TrainConfig
+from agedetect.config import AUGMENTATIONS, TrainConfig
 from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
 from agedetect.errors import DataError, RunError
 from agedetect.faces import read_faces
@@ -22,10 +22,14 @@ def splits(drawn_faces: Path):
     return split_faces(read_faces(drawn_faces).faces)
 
 
+# The recipe that everything else is compared with: one number, squared error, flips, a rate that waits for plateaus.
+PLAIN = {"head": "regression", "augment": "flip", "schedule": "plateau", "warmup_epochs": 0, "ema_decay": 0.0}
+
+
 def make_fit(splits, **changes) -> Fit:
     config = TrainConfig(**{**SMALL_RUN, **changes})
     torch.manual_seed(config.seed)
-    model = build_model(config.model_name, "none", mean_age=30.0)
+    model = build_model(config.model_name, "none", head=config.head, mean_age=30.0)
     return Fit(open_fabric("cpu", "float32"), model, config, splits.train, splits.validation, Progress(False))
 
 
@@ -81,10 +85,12 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(splits):
     assert first != other
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path, workers):
+@pytest.mark.parametrize(
+    ("workers", "recipe"), [(0, PLAIN | {"plateau_epochs": 0}), (2, PLAIN | {"plateau_epochs": 0}), (0, {})]
+)
+def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path, workers, recipe):
     whole, states = [], []
-    fit = make_fit(splits, workers=workers, plateau_epochs=0)
+    fit = make_fit(splits, workers=workers, **recipe)
     for epoch, snapshot in fit.epochs():
         whole.append(epoch)
         states.append(tmp_path / f"{epoch.number}.pt")
@@ -93,7 +99,7 @@ def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path
     for number, path in enumerate(states[:-1], start=1):
         checkpoint = Checkpoint.load(path)
         assert numbers(checkpoint.history) == numbers(whole[:number])
-        resumed = make_fit(splits, workers=workers, plateau_epochs=0)
+        resumed = make_fit(splits, workers=workers, **recipe)
         assert numbers(train(resumed, checkpoint.snapshot)) == numbers(whole[number:])
         assert all(torch.equal(value, final[name]) for name, value in resumed.model.state_dict().items())
 
@@ -142,7 +148,7 @@ def test_ordered_batches_cover_every_image_once():
 
 def test_the_number_of_workers_is_invisible(splits):
     def items(workers: int):
-        dataset = FaceDataset(splits.train, 32, "bilinear", seed=5, flip=True)
+        dataset = FaceDataset(splits.train, 32, "bilinear", seed=5, augmentations=AUGMENTATIONS)
         batches = ShuffledBatches(len(dataset), 16, seed=5)
         return list(loader(dataset, batches, workers=workers, pinned=False))
 
@@ -152,8 +158,8 @@ def test_the_number_of_workers_is_invisible(splits):
 
 
 def test_a_flip_mirrors_about_half_of_the_faces_and_differs_by_epoch(splits):
-    plain = FaceDataset(splits.train, 32, "bilinear", seed=5, flip=False)
-    flipping = FaceDataset(splits.train, 32, "bilinear", seed=5, flip=True)
+    plain = FaceDataset(splits.train, 32, "bilinear", seed=5)
+    flipping = FaceDataset(splits.train, 32, "bilinear", seed=5, augmentations=["flip"])
     mirrored = []
     for epoch in (1, 2):
         for index in range(40):
@@ -162,3 +168,21 @@ def test_a_flip_mirrors_about_half_of_the_faces_and_differs_by_epoch(splits):
             mirrored.append(not torch.equal(seen, face))
     assert 20 < sum(mirrored) < 60  # 80 fair coins: outside of it once in a million
     assert mirrored[:40] != mirrored[40:]
+
+
+def test_the_validation_is_of_the_averaged_weights(splits):
+    fit = make_fit(splits, epochs=1, head_epochs=0, ema_decay=0.9)
+    ((epoch, snapshot),) = fit.epochs()
+    raw = {name: value.clone() for name, value in fit.model.state_dict().items()}
+    assert snapshot.judged.keys() == raw.keys()
+    assert any(not torch.equal(value, raw[name]) for name, value in snapshot.judged.items())
+    fit.model.load_state_dict(snapshot.judged)
+    ages = fit.model.age(fit.predict(splits.validation, "again"))
+    true = torch.tensor([face.age for face in splits.validation])
+    assert (ages - true).abs().mean().item() == pytest.approx(epoch.metrics.mae, abs=1e-4)  # float32 against float64
+
+
+def test_without_averaging_the_weights_are_judged_as_they_are(splits):
+    fit = make_fit(splits, epochs=1, head_epochs=0, ema_decay=0.0)
+    ((_, snapshot),) = fit.epochs()
+    assert snapshot.judged is snapshot.model

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -20,8 +21,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from agedetect_runtime.cli import main
+from agedetect_runtime.spec import ModelSpec
 from conftest import listen_to_ctrl_c
-from tiny_models import write_tiny_model
+from tiny_models import tiny_spec, write_tiny_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()"]
 
@@ -112,6 +114,59 @@ def test_intervals_fill_their_columns(faces: Path, tmp_path: Path) -> None:
     assert rows(infer(faces / "b.png", "--onnx", model).stdout)[1][1:4] == ["36.0", "31.0", "41.0"]
 
 
+def test_at_least_adds_the_chance_of_that_age(faces: Path, tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution")
+    assert rows(infer(faces, "--onnx", model, "--at-least", "21").stdout) == [
+        ["file", "age", "low", "high", "at_least_21", "error"],
+        [f"{faces}/a.PNG", "8.0", "", "", "0.0", ""],
+        [f"{faces}/b.png", "36.0", "", "", "1.0", ""],
+        [f"{faces}/empty.jpg", "", "", "", "", "empty file"],
+        [f"{faces}/more/c.jpg", "22.0", "", "", "0.812", ""],  # 13/16: of 22 +- 3 years all but 19 and 20
+    ]
+    infer(faces / "b.png", "--onnx", model, "--at-least", "36", "--output", tmp_path / "ages.jsonl")
+    assert json.loads((tmp_path / "ages.jsonl").read_text())["at_least_36"] == 0.625  # 10/16: from the peak on
+
+
+def about(path: Path, spec: ModelSpec) -> Result:
+    return infer("--about", write_tiny_model(path, head=spec.head, coverage=spec.coverage, metadata=spec.to_json()))
+
+
+def test_about_prints_the_model_card_whose_text_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    card = "# Ages of faces\n\n| test | MAE |\r\n|---|---|\n| n = 9 | 4.5 ± 0.2 |\n\x1b[2J\ud800\n\n\tlimits\n"
+    done = about(tmp_path / "age.onnx", replace(tiny_spec(), card=card))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == (
+        "# Ages of faces\n\n| test | MAE |\n|---|---|\n| n = 9 | 4.5 ± 0.2 |\n\\x1b[2J\\ud800\n\n        limits\n"
+    )
+
+
+def test_about_a_model_without_a_card_lists_what_its_file_says(tmp_path: Path) -> None:
+    figures = {"run_id": "0a1b", "test": {"images": 1863, "mae": 4.853612345, "by": [1, None]}, "note": "a\nb\x1b"}
+    spec = replace(tiny_spec(coverage=0.9, head="distribution"), provenance=figures)
+    done = about(tmp_path / "age.onnx", spec)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "backbone     tiny",
+        "image size   32 x 32, resized bilinear",
+        "head         distribution, ages 0 to 116",
+        "intervals    at the level 90%",
+        "precision    float32",
+        "note         a\\nb\\x1b",
+        "run_id       0a1b",
+        "test.by      [1, null]",
+        "test.images  1863",
+        "test.mae     4.85361",
+    ]
+    assert "intervals   none" in about(tmp_path / "age.onnx", tiny_spec()).stdout
+
+
+def test_a_card_is_printed_where_the_terminal_lacks_its_letters(tmp_path: Path) -> None:
+    spec = replace(tiny_spec(), card="± 5 years")
+    model = write_tiny_model(tmp_path / "age.onnx", metadata=spec.to_json())
+    code, shown = on_terminal([*COMMAND, "--about", str(model)], PYTHONIOENCODING="ascii")
+    assert (code, shown.splitlines()) == (0, ["\\xb1 5 years"])
+
+
 def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
     done = infer(faces, "--onnx", model, "--strict")
     assert done.exit_code == 1
@@ -129,6 +184,8 @@ def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
         (["face.jpg", "--onnx", "age.onnx", "--device", "tpu"], "'tpu' is not one of"),
         (["face.jpg", "--onnx", "age.onnx", "--batch-size", "0"], "0 is not in the range x>=1"),
         (["face.jpg", "--onnx", "age.onnx", "--threads", "0"], "0 is not in the range x>=1"),
+        (["face.jpg", "--onnx", "age.onnx", "--at-least", "0"], "0 is not in the range x>=1"),
+        (["face.jpg", "--onnx", "age.onnx", "--at-least", "17.5"], "'17.5' is not a valid integer"),
     ],
 )
 def test_a_wrong_call_exits_2(arguments: list[str], words: str) -> None:
@@ -145,6 +202,10 @@ def test_a_job_that_cannot_be_done_exits_1_with_one_line(faces: Path, model: Pat
         "none.onnx: cannot be read": (faces, "--onnx", tmp_path / "none.onnx"),
         "b.png: not an ONNX file": (faces, "--onnx", faces / "b.png"),
         "no paths on standard input": ("-", "--onnx", model),
+        "age.onnx: it gives no probabilities": (faces, "--onnx", model, "--at-least", "18"),
+        "none.onnx: cannot be read: no such file": ("--about", tmp_path / "none.onnx"),
+        "empty.jpg: empty file": ("--about", faces / "empty.jpg"),
+        "a.PNG: not an ONNX file": ("--about", faces / "a.PNG"),
         "cannot be written": (faces, "--onnx", model, "--output", tmp_path / "none" / "ages.csv"),
     }
     for words, arguments in bad.items():
@@ -183,10 +244,11 @@ def test_names_that_are_not_utf8_are_no_trouble(tmp_path: Path, model: Path) -> 
         assert rows(done.stdout.decode(encoding))[1] == [f"{tmp_path}/\\xe9\n.png", "1.0", "", "", ""]
 
 
-def on_terminal(call: list[str]) -> tuple[int, str]:
+def on_terminal(call: list[str], **settings: str) -> tuple[int, str]:
     """Run with stdout and stderr on one terminal: the exit code and what it shows."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(call, stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": "70"}) as process:
+    environment = {**os.environ, "COLUMNS": "70", **settings}
+    with subprocess.Popen(call, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = b""
         while True:
@@ -207,6 +269,16 @@ def test_a_terminal_shows_a_table(faces: Path, model: Path) -> None:
     assert lines[3].endswith("-  empty file")
     assert lines[5].startswith("4 images, 1 failed, ")
     assert len(lines) == 6
+
+
+def test_a_terminal_shows_intervals_and_the_chance_of_an_age(faces: Path, tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution", coverage=0.9)
+    code, shown = on_terminal([*COMMAND, str(faces / "more"), "--onnx", str(model), "--at-least", "21"])
+    heading, row, closing = shown.splitlines()
+    assert code == 0
+    assert heading.split() == ["file", "age", "(90%)", ">=21"]
+    assert row.endswith(" 22 (17-27)     0.81")
+    assert closing.startswith("1 image, 0 failed, ")
 
 
 def test_a_terminal_shows_progress_where_the_ages_go_into_a_file(faces: Path, model: Path, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -5,9 +7,10 @@ from torch import nn
 from torchvision import models
 
 from agedetect.backbones import build_backbone
-from agedetect.config import BACKBONES
+from agedetect.config import BACKBONES, HEADS
 from agedetect.errors import WeightsError
-from agedetect.model import MAX_AGE, MIN_AGE, AgeModel, SharedDropout, build_model
+from agedetect.heads import BINS, MAX_AGE, MIN_AGE, SharedDropout
+from agedetect.model import AgeModel, build_model
 
 
 def faces(count=2, size=64, seed=0):
@@ -17,10 +20,13 @@ def faces(count=2, size=64, seed=0):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_gives_one_age_a_face(name):
-    model = build_model(name, "none", mean_age=33.0).eval()
+@pytest.mark.parametrize("head", HEADS)
+def test_every_backbone_gives_one_age_a_face(name, head):
+    model = build_model(name, "none", head=head, mean_age=33.0).eval()
     with torch.inference_mode():
-        ages = model(faces())
+        outputs = model(faces())
+        ages = model.age(outputs)
+    assert outputs.shape == (2, BINS if head == "distribution" else 1)
     assert ages.shape == (2,)
     assert ages.dtype == torch.float32
     assert not any(isinstance(part, nn.Linear) and part.out_features == 1000 for part in model.modules())
@@ -42,8 +48,39 @@ def test_normalisation_by_hand():
     assert blue.item() == pytest.approx((1 - 0.406) / 0.225, rel=1e-5)
 
 
-def test_the_head_starts_at_the_mean_age():
-    model = build_model("mobilenet_v2", "none", mean_age=41.5)
+def test_the_distribution_head_starts_about_the_mean_age():
+    model = build_model("mobilenet_v2", "none", head="distribution", mean_age=50.0)
+    start = model.head.output.bias[None].detach()
+    # The normal distribution is cut at 0 and 116 years, 2.5 and 3.3 deviations off, which moves its mean by 0.3.
+    assert model.age(start).item() == pytest.approx(50, abs=0.4)
+    probabilities = model.probabilities(start)
+    assert probabilities.sum().item() == pytest.approx(1, abs=1e-6)
+    assert probabilities.argmax().item() == 50
+
+
+def test_the_age_is_the_expectation_of_the_probabilities():
+    model = build_model("mobilenet_v2", "none", head="distribution")
+    outputs = torch.full((1, BINS), -100.0)
+    outputs[0, 20], outputs[0, 30] = 0.0, math.log(3.0)
+    assert model.age(outputs).item() == pytest.approx(0.25 * 20 + 0.75 * 30, abs=1e-4)
+    assert model.probabilities(outputs)[0, 30].item() == pytest.approx(0.75)
+
+
+def test_flip_averaging_answers_a_face_and_its_mirror_alike():
+    torch.manual_seed(0)
+    plain = build_model("mobilenet_v2", "none", dropout=0).eval()
+    torch.manual_seed(0)
+    averaging = build_model("mobilenet_v2", "none", dropout=0, flip_average=True).eval()
+    with torch.inference_mode():
+        mirrored = faces().flip(2)
+        expected = (plain(faces()) + plain(mirrored)) / 2
+        assert torch.allclose(averaging(faces()), expected, atol=1e-5)  # rounding: outputs are about 1
+        assert torch.allclose(averaging(mirrored), expected, atol=1e-5)
+        assert not torch.allclose(plain(mirrored), plain(faces()), atol=1e-5)
+
+
+def test_the_regression_head_starts_at_the_mean_age():
+    model = build_model("mobilenet_v2", "none", head="regression", mean_age=41.5)
     layers = [layer for layer in model.head if isinstance(layer, nn.Linear)]
     assert layers[-1].bias.item() == 41.5
     assert [layer.bias.abs().max().item() for layer in layers[:-1]] == [0.0]
@@ -51,12 +88,12 @@ def test_the_head_starts_at_the_mean_age():
     assert 0.9 * bound < layers[0].weight.abs().max().item() <= bound
 
 
-def test_ages_are_bounded_only_outside_of_training():
-    model = build_model("mobilenet_v2", "none", dropout=0, mean_age=1000.0)
-    assert model.eval()(faces()).tolist() == [MAX_AGE, MAX_AGE]
-    assert model.train()(faces()).min() > 500
-    nn.init.constant_(model.head[-1].bias, -1000)
-    assert model.eval()(faces()).tolist() == [MIN_AGE, MIN_AGE]
+def test_ages_are_bounded_but_the_outputs_that_train_are_not():
+    model = build_model("mobilenet_v2", "none", head="regression", dropout=0, mean_age=1000.0)
+    assert model.age(model(faces())).tolist() == [MAX_AGE, MAX_AGE]
+    assert model(faces()).min() > 500  # what the loss sees
+    nn.init.constant_(model.head.output.bias, -1000)
+    assert model.age(model(faces())).tolist() == [MIN_AGE, MIN_AGE]
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from agedetect.errors import ConfigError
-from agedetect.model import SharedDropout
+from agedetect.heads import SharedDropout
 from agedetect.processes import gather_rows, open_fabric, share_batches, use_bfloat16
 
 STEPS, BATCH = 6, 8
@@ -103,6 +103,6 @@ def test_more_processes_than_devices_are_refused(monkeypatch):
         open_fabric("auto", "auto")
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bfloat16", True)])
-def test_a_named_precision_is_taken_as_it_is(precision, expected):
+@pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bfloat16", True), ("auto", False)])
+def test_the_cpu_computes_in_bfloat16_only_where_that_is_asked_for(precision, expected):
     assert use_bfloat16(precision, "cpu") is expected

@@ -16,6 +16,7 @@ from agedetect.cli import main as agedetect
 from agedetect_export.cli import main as agedetect_export
 from agedetect_runtime.cli import main as agedetect_infer
 from conftest import ROOT
+from tiny_models import write_tiny_model
 
 README = (ROOT / "README.md").read_text()
 COMMANDS: dict[str, click.Command] = {
@@ -45,8 +46,8 @@ def test_a_command_of_ours_is_understood(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("photos", "UTKFace_data", "demo"):
         Path(name).mkdir()
-    Path("model.onnx").touch()
-    if "--help" in words:
+    write_tiny_model(Path("model.onnx"))
+    if "--help" in words or "--about" in words:
         with pytest.raises(click.exceptions.Exit) as stop:
             parse(COMMANDS[words[0]], words[1:])
         assert stop.value.exit_code == 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
+import re
 import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.estimator import Estimate
@@ -29,8 +33,8 @@ ODD_NAMES = [
 NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
 
 
-def written(path: Path, estimates: list[Estimate]) -> bytes:
-    with report_to(path, intervals=True) as write:
+def written(path: Path, estimates: list[Estimate], at_least: int | None = None) -> bytes:
+    with report_to(path, at_least=at_least) as write:
         for estimate in estimates:
             write(estimate)
     return path.read_bytes()
@@ -62,6 +66,16 @@ def test_json_lines_have_the_same_columns(tmp_path: Path) -> None:
         {"file": "a.jpg", "age": 34.247, "low": 27.0, "high": 42.5, "error": None},
         {"file": "c.jpg", "age": None, "low": None, "high": None, "error": "empty"},
     ]
+
+
+def test_the_chance_of_an_age_has_a_column_named_after_the_age(tmp_path: Path) -> None:
+    estimates = [Estimate("a.jpg", 34.2, 27.0, 42.5, at_least=0.96875), Estimate("c.jpg", error="empty file")]
+    assert written(tmp_path / "ages.csv", estimates, at_least=18) == (
+        b"file,age,low,high,at_least_18,error\na.jpg,34.2,27.0,42.5,0.969,\nc.jpg,,,,,empty file\n"
+    )
+    first, second = json_rows(written(tmp_path / "ages.jsonl", estimates, at_least=18))
+    assert list(first) == list(second) == ["file", "age", "low", "high", "at_least_18", "error"]
+    assert (first["at_least_18"], second["at_least_18"]) == (0.969, None)
 
 
 def test_odd_names_are_read_back_exactly(tmp_path: Path) -> None:
@@ -97,7 +111,7 @@ def test_a_job_that_ends_early_leaves_the_old_file_alone(tmp_path: Path, stop: t
     path.write_text("old")
 
     def end_early() -> None:
-        with report_to(path, intervals=False) as write:
+        with report_to(path) as write:
             write(Estimate("a.jpg", 1.0))
             assert path.read_text() == "old"
             raise stop
@@ -110,7 +124,7 @@ def test_a_job_that_ends_early_leaves_the_old_file_alone(tmp_path: Path, stop: t
 
 def test_the_file_appears_at_the_end_and_nothing_else_does(tmp_path: Path) -> None:
     path = tmp_path / "ages.jsonl"
-    with report_to(path, intervals=False) as write:
+    with report_to(path) as write:
         write(Estimate("a.jpg", 1.0))
         assert not path.exists()
     assert list(tmp_path.iterdir()) == [path]
@@ -134,11 +148,16 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def table(
-    estimates: list[Estimate], monkeypatch: pytest.MonkeyPatch, *, columns: int, intervals: bool = False
+    estimates: list[Estimate],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    columns: int,
+    coverage: float | None = None,
+    at_least: int | None = None,
 ) -> list[str]:
     monkeypatch.setenv("COLUMNS", str(columns))
     file = io.StringIO()
-    write = write_table(file, intervals)
+    write = write_table(file, coverage=coverage, at_least=at_least)
     for estimate in estimates:
         write(estimate)
     return file.getvalue().splitlines()
@@ -150,7 +169,7 @@ def cells(text: str) -> int:
 
 def test_the_table_has_ages_with_one_decimal_and_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     estimates = [Estimate("a.jpg", 34.26), Estimate("b.jpg", error="empty file")]
-    rows = table(estimates, monkeypatch, columns=60, intervals=False)
+    rows = table(estimates, monkeypatch, columns=60)
     assert [row.split() for row in rows] == [
         ["file", "age"],
         ["a.jpg", "34.3"],
@@ -159,11 +178,43 @@ def test_the_table_has_ages_with_one_decimal_and_reasons(monkeypatch: pytest.Mon
 
 
 def test_the_table_shows_intervals_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = table([Estimate("a.jpg", 34.26, 27.0, 42.04)], monkeypatch, columns=80, intervals=True)
-    assert [row.split() for row in rows] == [
-        ["file", "age", "low", "high"],
-        ["a.jpg", "34.3", "27.0", "42.0"],
+    estimates = [
+        Estimate("a.jpg", 34.26, 26.9, 42.04),
+        Estimate("b.jpg", 3.4, -0.3, 9.5),
+        Estimate("c.jpg", 101.0, 93.0, 116.0),
+        Estimate("d.jpg", error="empty file"),
     ]
+    assert table(estimates, monkeypatch, columns=70, coverage=0.9) == [
+        "file                       age (90%)",
+        "a.jpg                       34 (27-42)",
+        "b.jpg                        3 (0-10)",
+        "c.jpg                      101 (93-116)",
+        "d.jpg                        -            empty file",
+    ]
+
+
+def test_the_table_shows_the_chance_of_an_age_behind_either_kind_of_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimates = [Estimate("a.jpg", 34.26, 26.9, 42.04, at_least=0.966), Estimate("b.jpg", error="empty file")]
+    assert table(estimates, monkeypatch, columns=80, coverage=0.975, at_least=18) == [
+        "file                          age (97.5%)     >=18",
+        "a.jpg                          34 (27-42)     0.97",
+        "b.jpg                           -                -  empty file",
+    ]
+    assert table(estimates, monkeypatch, columns=60, at_least=100) == [
+        "file                    age  >=100",
+        "a.jpg                  34.3   0.97",
+        "b.jpg                     -      -  empty file",
+    ]
+
+
+@given(low=st.floats(0, 100) | st.integers(0, 200).map(lambda half: half / 2), width=st.floats(0, 16))
+def test_a_shown_interval_holds_every_whole_age_that_the_real_one_holds(low: float, width: float) -> None:
+    file = io.StringIO()
+    write_table(file, coverage=0.9)(Estimate("a.jpg", low, low, low + width))
+    shown = re.search(r"\((\d+)-(\d+)\)$", file.getvalue().rstrip())
+    assert shown
+    assert int(shown[1]) <= math.ceil(low)
+    assert int(shown[2]) >= math.floor(low + width)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

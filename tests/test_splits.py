@@ -149,7 +149,29 @@ def test_too_few_faces_or_folds_are_refused() -> None:
     with pytest.raises(DataError, match="9 different faces"):
         split_faces([*many(9), *many(9)])
     with pytest.raises(DataError, match="2 folds"):
-        split_faces(many(10), folds=2)
+        assign_folds(many(10), folds=2)
+
+
+@pytest.mark.parametrize(("protocol", "shares"), [("folds5", (60, 20, 20)), ("ages21-60", (70, 10, 20))])
+def test_the_folds_of_a_protocol_test_each_face_once(protocol: str, shares: tuple[int, int, int]) -> None:
+    faces = [face(number, 21 + number % 40) for number in range(200)]
+    folds = [split_faces(faces, protocol=protocol, fold=fold) for fold in range(5)]
+    tested = [item.digest for splits in folds for item in splits.test]
+    assert sorted(tested) == sorted(item.digest for item in faces)
+    for splits in folds:
+        assert tuple(len(side) // 2 for side in sides(splits)) == shares
+        assert len({item.digest for side in sides(splits) for item in side}) == len(faces)
+
+
+def test_a_protocol_takes_only_faces_of_its_ages() -> None:
+    faces = [face(number, number) for number in range(100)]
+    ages = [item.age for side in sides(split_faces(faces, protocol="ages21-60")) for item in side]
+    assert sorted(ages) == list(range(21, 61))
+
+
+def test_the_split_of_the_default_protocol_stays_what_it_was() -> None:
+    """Registered models name their split by these fingerprints."""
+    assert split_faces(many(100)).fingerprint == "ff0756b2ad3e6a7651488745a57cb98a"
 
 
 def test_the_table_says_where_each_face_went(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from agedetect_export.address import Address
+from agedetect_export.columns import name_columns
 from agedetect_runtime import ModelError, ModelSpec
 from agedetect_runtime.spec import METADATA_KEY
 
@@ -34,7 +35,7 @@ PARITY_TAG = "onnx_parity"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A trained model. `program`: faces, uint8 (B, S, S, 3) RGB -> ages, float32 (B,), years.
+    """A trained model. `program`: faces, uint8 (B, S, S, 3) RGB -> what `spec.outputs` names.
 
     `name` and `version` are the registry's, None for a model that was named by its run or folder. `tracked`
     tells whether the tracking store in use knows `run_id`: a folder, and a version registered from one, may
@@ -73,7 +74,7 @@ def load_source(uri: str) -> Source:
         folder = address.folder or _download(fixed, Path(scratch))
         description = _describe(uri, folder)
         spec = _read_spec(uri, description)
-        program = _load_program(uri, folder, description)
+        program = name_columns(_load_program(uri, folder, description), spec)
     return Source(
         uri=uri,
         program=program,

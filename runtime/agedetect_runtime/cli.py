@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agedetect_runtime.about import print_about
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
 from agedetect_runtime.report import SUFFIXES, is_report, report_to
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write to this .csv or .jsonl file instead of standard output.",
+)
+@click.option(
+    "--at-least",
+    type=click.IntRange(min=1),
+    metavar="YEARS",
+    help="Also give the probability of being that old; for a model with a distribution head.",
 )
 @click.option(
     "--device",
@@ -54,11 +61,21 @@ if TYPE_CHECKING:
     help="Give up an image that takes longer than this to open.",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
+@click.option(
+    "--about",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=print_about,
+    help="Print the model card of a model file, or what else it says about itself, and exit.",
+)
 @click.version_option(package_name="agedetect")
 def main(
     faces: tuple[str, ...],
     model: Path,
     output: Path | None,
+    at_least: int | None,
     device: str,
     batch_size: int | None,
     threads: int | None,
@@ -68,18 +85,28 @@ def main(
     """Estimate the age in each of FACES: images of one face, folders of them, or -, a list on standard input.
 
     The list has one path a line. The ages come as a table on a terminal and as CSV into a pipe. An image that
-    can't be used gets a row with the reason, and the others go on.
+    can't be used gets a row with the reason, and the others go on. A model that knows how sure it is adds an
+    interval to each age: 34 (27-42) in the table, the columns low and high in CSV and JSON lines.
 
     \b
     agedetect-infer faces/ --onnx model.onnx
     agedetect-infer faces/ --onnx model.onnx --output ages.csv
+    agedetect-infer faces/ --onnx model.onnx --at-least 18
     find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
+    agedetect-infer --about model.onnx
     """
     if output is not None and not is_report(output):
         raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")
     with one_line_errors(), _quiet_pillow():
         paths, total = list_images(faces, sys.stdin.buffer)
-        estimator = _open(model, device=device, threads=threads, batch_size=batch_size, image_seconds=image_seconds)
+        estimator = _open(
+            model,
+            device=device,
+            threads=threads,
+            batch_size=batch_size,
+            at_least=at_least,
+            image_seconds=image_seconds,
+        )
         failed = _estimate(estimator, paths, total, output)
     if strict and failed:
         sys.exit(1)
@@ -99,7 +126,7 @@ def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, 
     count = failed = 0
     start = time.perf_counter()
     with (
-        report_to(output, intervals=estimator.spec.coverage is not None) as write,
+        report_to(output, coverage=estimator.spec.coverage, at_least=estimator.at_least) as write,
         _progress(estimator.predict_many(paths), total, output) as estimates,
     ):
         for estimate in estimates:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +63,8 @@ class AgeEstimator:
 
         Without `threads`, as many as this process may use cores; without `batch_size`, 8 on a CPU, 64 on CUDA.
         `predict_many` gives up an image that takes longer than `image_seconds` to open; None waits for ever.
-        Raises ModelError for a file that isn't one, or that gives no probabilities where `at_least` needs them;
-        ProviderError for a missing device.
+        Raises ModelError for a file that isn't one, or whose probabilities, if it gives any, don't reach
+        from below `at_least` to above; ProviderError for a missing device.
         """
         for name, value in (("threads", threads), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -79,11 +80,8 @@ class AgeEstimator:
         self.provider: str = self._session.provider
         self.cuda_note: str | None = self._session.cuda_note
         self.at_least = at_least
-        if at_least is not None and self.spec.head != "distribution":
-            raise ModelError(
-                f"{os.fspath(model)}: it gives no probabilities, so none of being at least {at_least} years old; "
-                "train it with --head distribution"
-            )
+        if at_least is not None:
+            _check_gate(self.spec, at_least, Path(model).name)
 
     def predict(self, source: Source) -> Estimate:
         """The age in one image. Raises ImageError for a bad image, ModelError where the age is no number."""
@@ -147,6 +145,19 @@ class AgeEstimator:
         first = max(0, math.ceil(self.at_least - self.spec.min_age))
         reached: NDArray[np.float32] = probabilities[:, first:].sum(axis=1)
         return reached
+
+
+def _check_gate(spec: ModelSpec, at_least: int, name: str) -> None:
+    if spec.head != "distribution":
+        raise ModelError(
+            f"{name}: it gives no probabilities, so none of being at least {at_least} years old; "
+            "train one with --head distribution"
+        )
+    if not spec.min_age < at_least <= spec.max_age:  # below, everybody would pass for certain; above, nobody
+        raise ModelError(
+            f"{name}: it knows ages from {spec.min_age:g} to {spec.max_age:g} only, so it can't tell who is at least "
+            f"{at_least} years old; ask for an age above {spec.min_age:g} and up to {spec.max_age:g}"
+        )
 
 
 def _estimate(source: Source, age: float, low: float | None, high: float | None, at_least: float | None) -> Estimate:

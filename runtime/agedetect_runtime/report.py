@@ -7,7 +7,6 @@ exactly, as the lone surrogates that Python's os.fsencode turns back into its by
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import sys
@@ -18,32 +17,36 @@ from typing import TYPE_CHECKING, TextIO
 
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.table import write_table
+from agedetect_runtime.terminal import print_any_text
 
 if TYPE_CHECKING:
     from agedetect_runtime.estimator import Estimate
 
 Write = Callable[["Estimate"], None]
 
-COLUMNS = ("file", "age", "low", "high", "error")
 SUFFIXES = (".csv", ".jsonl")
 
 
 @contextmanager
-def report_to(output: Path | None, *, intervals: bool) -> Iterator[Write]:
+def report_to(output: Path | None, *, coverage: float | None = None, at_least: int | None = None) -> Iterator[Write]:
     """Give the function that writes one estimate: to `output` by its suffix, else to standard output.
+
+    `coverage` is the level of the intervals, where there are any; `at_least` the age whose probability is asked
+    for, which gets a column of its own.
 
     The file appears, whole, when the block ends, and not at all when it raises: until then it is written
     beside its place. Raises AgedetectError where it can't be written.
     """
     if output is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # an encoding that lacks a letter must not end the job
-            encoding = None if sys.stdout.isatty() else "utf-8"
-            sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
-        yield write_table(sys.stdout, intervals) if sys.stdout.isatty() else _csv_rows(sys.stdout)
+        print_any_text()
+        if sys.stdout.isatty():
+            yield write_table(sys.stdout, coverage=coverage, at_least=at_least)
+        else:
+            yield _csv_rows(sys.stdout, at_least)
         return
     write_rows = _json_lines if output.suffix.lower() == ".jsonl" else _csv_rows
     with _replaced(output) as file:
-        yield write_rows(file)
+        yield write_rows(file, at_least)
 
 
 def is_report(output: Path) -> bool:
@@ -56,30 +59,39 @@ def valid_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace") if _has_surrogates(name) else name
 
 
-def _csv_rows(file: TextIO) -> Write:
+def _columns(at_least: int | None) -> tuple[str, ...]:
+    asked = () if at_least is None else (f"at_least_{at_least}",)
+    return ("file", "age", "low", "high", *asked, "error")
+
+
+def _csv_rows(file: TextIO, at_least: int | None) -> Write:
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows.writerow(_columns(at_least))
 
     def write(estimate: Estimate) -> None:
-        name, *years, error = _values(estimate)
-        rows.writerow([valid_text(str(name)), *("" if year is None else year for year in years), error or ""])
+        name, *numbers, error = _values(estimate, at_least)
+        cells = ("" if number is None else number for number in numbers)
+        rows.writerow([valid_text(str(name)), *cells, error or ""])
         if file is sys.stdout:
             file.flush()  # the reader of a pipe sees each batch as it is done
 
     return write
 
 
-def _json_lines(file: TextIO) -> Write:
+def _json_lines(file: TextIO, at_least: int | None) -> Write:
+    columns = _columns(at_least)
+
     def write(estimate: Estimate) -> None:
-        file.write(json.dumps(dict(zip(COLUMNS, _values(estimate), strict=True))) + "\n")
+        file.write(json.dumps(dict(zip(columns, _values(estimate, at_least), strict=True))) + "\n")
 
     return write
 
 
-def _values(estimate: Estimate) -> tuple[str | float | None, ...]:
-    """The columns' values; years to three decimals, the tolerance of the exporter's parity."""
-    years = (estimate.age, estimate.low, estimate.high)
-    rounded = (None if year is None else round(year, 3) for year in years)
+def _values(estimate: Estimate, at_least: int | None) -> tuple[str | float | None, ...]:
+    """The columns' values; three decimals, of years the tolerance of the exporter's parity."""
+    asked = () if at_least is None else (estimate.at_least,)
+    numbers = (estimate.age, estimate.low, estimate.high, *asked)
+    rounded = (None if number is None else round(number, 3) for number in numbers)
     return (str(estimate.source), *rounded, estimate.error)
 
 

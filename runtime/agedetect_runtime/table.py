@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from agedetect_runtime.estimator import Estimate
 
-_AGE_CELLS = 7
 _ERROR_CELLS = 30  # kept free behind the ages, so that most reasons fit on the row
 
 
-def write_table(file: TextIO, intervals: bool) -> Callable[[Estimate], None]:
-    """Write the heading and give the function that writes a row; `intervals` adds low and high."""
-    ages = ("age", "low", "high") if intervals else ("age",)
-    columns = shutil.get_terminal_size().columns
-    name_cells = max(20, min(60, columns - len(ages) * _AGE_CELLS - _ERROR_CELLS))
-    file.write("file".ljust(name_cells) + "".join(name.rjust(_AGE_CELLS) for name in ages) + "\n")
+def write_table(
+    file: TextIO, *, coverage: float | None = None, at_least: int | None = None
+) -> Callable[[Estimate], None]:
+    """Write the heading and give the function that writes a row.
+
+    Without intervals an age is `34.2`; with them, at the level `coverage`, it is `34 (27-42)`. `at_least` adds
+    the probability of that age.
+    """
+    columns = [("age".rjust(7), _age) if coverage is None else (_interval_heading(coverage), _age_and_interval)]
+    if at_least is not None:
+        columns.append((f">={at_least}".rjust(7), _probability))
+    heading = "".join(title for title, _ in columns)
+    name_cells = max(20, min(60, shutil.get_terminal_size().columns - len(heading) - _ERROR_CELLS))
+    file.write(f"{'file'.ljust(name_cells)}{heading}".rstrip() + "\n")
 
     def write(estimate: Estimate) -> None:
         name = fit(printable(str(estimate.source)), name_cells)
-        years = (estimate.age, estimate.low, estimate.high)[: len(ages)]
-        cells = "".join(("-" if year is None else f"{year:.1f}").rjust(_AGE_CELLS) for year in years)
+        cells = "".join(cell(estimate) for _, cell in columns)
         reason = f"  {printable(estimate.error)}" if estimate.error else ""
-        file.write(f"{name}{cells}{reason}\n")
+        file.write(f"{name}{cells}{reason}".rstrip() + "\n")
         file.flush()
 
     return write
@@ -35,6 +41,11 @@ def write_table(file: TextIO, intervals: bool) -> Callable[[Estimate], None]:
 def printable(text: str) -> str:
     """Newlines, escapes and bytes that are not text as \\-escapes: a name can't steer the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for text of several lines: they stay lines, and tabs become spaces."""
+    return "\n".join(printable(line.expandtabs()) for line in text.splitlines())
 
 
 def fit(name: str, cells: int) -> str:
@@ -46,6 +57,31 @@ def fit(name: str, cells: int) -> str:
     while sum(map(_cells, kept)) > cells - 1:
         kept = kept[1:]
     return "…" + kept + " " * (cells - 1 - sum(map(_cells, kept)))
+
+
+def _age(estimate: Estimate) -> str:
+    return ("-" if estimate.age is None else f"{estimate.age:.1f}").rjust(7)
+
+
+def _interval_heading(coverage: float) -> str:
+    level = f"({coverage * 100:.4g}%)"
+    return f"{'age':>6} {level:<9}"
+
+
+def _age_and_interval(estimate: Estimate) -> str:
+    """In whole years, the ages' last digits below each other.
+
+    Rounding to the nearest leaves no whole age out that the interval holds: the coverage of whole ages stays.
+    """
+    age = "-" if estimate.age is None else str(round(estimate.age))
+    interval = ""
+    if estimate.low is not None and estimate.high is not None:
+        interval = f"({round(estimate.low)}-{round(estimate.high)})"
+    return f"{age:>6} {interval:<9}"
+
+
+def _probability(estimate: Estimate) -> str:
+    return ("-" if estimate.at_least is None else f"{estimate.at_least:.2f}").rjust(7)
 
 
 def _cells(character: str) -> int:

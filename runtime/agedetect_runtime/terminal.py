@@ -1,7 +1,9 @@
-"""How every command of ours ends: an error that a user can mend is one line, Ctrl-C is quiet."""
+"""How every command of ours speaks and ends: an error that a user can mend is one line, Ctrl-C is quiet."""
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +23,13 @@ def one_line_errors() -> Iterator[None]:
         raise click.ClickException(" ".join(str(error).split())) from error
     except KeyboardInterrupt as interrupt:
         raise click.exceptions.Exit(INTERRUPTED) from interrupt
+
+
+def print_any_text() -> None:
+    """From here on standard output takes every character: UTF-8 into a pipe, \\-escapes where a terminal lacks it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = None if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 @contextmanager

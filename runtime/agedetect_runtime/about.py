@@ -1,0 +1,58 @@
+"""What a model file says about itself, for people: its model card, or else its spec as a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agedetect_runtime.spec import ModelSpec
+from agedetect_runtime.table import printable, printable_lines
+from agedetect_runtime.terminal import one_line_errors, print_any_text
+
+
+def print_about(context: click.Context, _: click.Parameter, model: Path | None) -> None:
+    """The callback of an eager click option: print what the model file says about itself and exit."""
+    if model is None or context.resilient_parsing:
+        return
+    with one_line_errors():
+        from agedetect_runtime.session import open_session
+
+        spec = open_session(model, device="cpu", threads=1).spec
+    print_any_text()
+    print(describe(spec))  # click.echo would write UTF-8 to a terminal that says it is ASCII
+    context.exit()
+
+
+def describe(spec: ModelSpec) -> str:
+    """Several lines, none of which can steer a terminal: the card as it is, Markdown, where the model has one."""
+    if spec.card.strip():
+        return printable_lines(spec.card.strip("\n"))
+    facts = [
+        ("backbone", spec.backbone),
+        ("image size", f"{spec.image_size} x {spec.image_size}, resized {spec.resampling}"),
+        ("head", f"{spec.head}, ages {spec.min_age:g} to {spec.max_age:g}"),
+        ("intervals", "none" if spec.coverage is None else f"at the level {spec.coverage * 100:.4g}%"),
+        ("precision", spec.precision),
+        *_figures(spec),
+    ]
+    width = max(len(name) for name, _ in facts)
+    return "\n".join(printable(f"{name:<{width}}  {value}") for name, value in facts)
+
+
+def _figures(spec: ModelSpec) -> Iterator[tuple[str, str]]:
+    """The provenance, the objects in it as `test.mae`; what is nested deeper stays JSON."""
+    for name, value in spec.provenance.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", _text(figure)) for inner, figure in value.items())
+        else:
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value)

@@ -48,10 +48,10 @@ def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: i
     """Open an image and resize its centre square: (S, S, 3) uint8, RGB, writable, S being `image_size`.
 
     `resampling` is "bilinear" or "bicubic", Pillow's filters. A JPEG file is decoded at a half, a quarter or an
-    eighth where that still leaves 2 S pixels and _UNSHRUNK: then libjpeg has averaged what the filter would
-    (tests/test_shrinking.py holds how little an age moves). Raises ImageError as `open_rgb` does.
+    eighth where that still leaves 4 S pixels a side: libjpeg then averages what the filter would, and an age moves
+    by what rounding the levels does (docs/performance.md). Raises ImageError as `open_rgb` does.
     """
-    opened = _open_safely(source, max_pixels, enough=max(2 * image_size, _UNSHRUNK))
+    opened = _open_safely(source, max_pixels, enough=max(4 * image_size, _UNSHRUNK))
     # One that was shrunk is cropped as it lies, since its last row and column may stand for less than a whole pixel.
     image = opened.upright() if opened.shrunk == 1 else opened.rgb
     width, height = image.size if opened.shrunk == 1 else opened.full_size

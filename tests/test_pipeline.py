@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -178,6 +179,43 @@ def test_closing_early_ends_the_threads_and_so_does_dropping() -> None:
         assert row == (0, 0)
         break
     assert workers() == []
+
+
+def test_memory_is_for_what_is_ahead_and_not_for_what_is_behind() -> None:
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        assert sum(1 for _ in stream(map(str, range(count)), lambda _: FACE, label, threads=2, batch_size=8)) == count
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    def label(names: Sequence[str], loaded: Sequence[Loaded]) -> list[str]:
+        return [f"{name} {len(face)}" for name, face in zip(names, loaded, strict=True)]
+
+    few = peak(1_000)
+    # A kept path or row would be 50 bytes or more for each of 19,000.
+    assert peak(20_000) < few + 100_000
+
+
+PEAK = """
+import resource, sys
+from agedetect_runtime import AgeEstimator
+model, image, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+estimator = AgeEstimator(model, device="cpu", threads=2)
+assert sum(estimate.error is None for estimate in estimator.predict_many(image for _ in range(count))) == count
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_the_process_stays_as_small_for_many_images_as_for_few(tmp_path: Path) -> None:
+    model, image = write_tiny_model(tmp_path / "age.onnx"), save_noise(tmp_path / "a.png", 1)
+
+    def peak_kib(count: int) -> int:
+        call = [sys.executable, "-c", PEAK, str(model), str(image), str(count)]
+        return int(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+
+    # A fifth is what the issue allows a million; 5,000 images that each kept their pixels would take 15 MB of 70.
+    assert peak_kib(6_000) < 1.1 * peak_kib(1_000)
 
 
 class Stuck(os.PathLike[str]):

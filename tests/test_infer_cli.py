@@ -99,19 +99,11 @@ def test_batch_size_and_threads_change_nothing(faces: Path, model: Path) -> None
     assert len(outputs) == 1
 
 
-def test_an_image_that_takes_too_long_is_given_up(faces: Path, model: Path, tmp_path: Path) -> None:
+def test_an_image_that_takes_too_long_is_given_up(model: Path, tmp_path: Path) -> None:
     Image.new("L", (6000, 6000)).save(tmp_path / "large.png", compress_level=1)  # takes a tenth of a second or more
-    call = [
-        *COMMAND,
-        str(tmp_path / "large.png"),
-        str(faces / "b.png"),
-        "--onnx",
-        str(model),
-        "--image-seconds",
-        "0.02",
-    ]
+    call = [*COMMAND, str(tmp_path / "large.png"), "--onnx", str(model), "--image-seconds", "0.02"]
     done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True)
-    assert [row[1] + row[-1] for row in rows(done.stdout)[1:]] == ["took longer than 0.02 s", "36.0"]
+    assert rows(done.stdout)[1][-1] == "took longer than 0.02 s"
 
 
 def test_output_is_csv_or_json_lines_by_suffix(faces: Path, model: Path, tmp_path: Path) -> None:

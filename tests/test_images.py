@@ -206,6 +206,14 @@ def test_jpeg_orientations_agree_with_pillow(orientation: int) -> None:
     assert (pixels(data) == np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))).all()
 
 
+def test_an_upright_image_or_a_crop_of_it_is_not_turned_again() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = open_rgb(encoded(draw_golden(), "PNG", exif=exif))
+    assert (pixels(upright) == np.asarray(upright)).all()
+    assert (pixels(upright.crop((0, 0, 9, 7))) == np.asarray(upright)[:7, :9]).all()
+
+
 @pytest.mark.parametrize(
     "exif",
     [

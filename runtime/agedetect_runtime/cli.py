@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -49,14 +49,19 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Images in one run of the model; ages don't depend on it.",
+    help="Images in one run of the model; ages don't depend on it.  [default: 8 on a CPU, 64 on CUDA]",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads of the model.  [default: ONNX Runtime's choice]",
+    help="Threads that open images and run the model.  [default: a thread for each core]",
+)
+@click.option(
+    "--image-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Give up an image that takes longer than this to open.",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
 @click.option(
@@ -76,8 +81,9 @@ def main(
     resume: bool,
     at_least: int | None,
     device: str,
-    batch_size: int,
+    batch_size: int | None,
     threads: int | None,
+    image_seconds: float,
     strict: bool,
 ) -> None:
     """Estimate the age in each of FACES: images of one face, folders of them, or -, a list on standard input.
@@ -99,17 +105,24 @@ def main(
         raise click.BadParameter("it goes on with an --output, and none is given", param_hint="'--resume'")
     with one_line_errors(), _quiet_pillow():
         paths, total = list_images(faces, sys.stdin.buffer)
-        estimator = _open(model, device, threads, batch_size, at_least)
+        estimator = _open(
+            model,
+            device=device,
+            threads=threads,
+            batch_size=batch_size,
+            at_least=at_least,
+            image_seconds=image_seconds,
+        )
         maker = {} if output is None else _maker(model, at_least)
         failed = _estimate(estimator, paths, total, output, maker, resume)
     if strict and failed:
         sys.exit(1)
 
 
-def _open(model: Path, device: str, threads: int | None, batch_size: int, at_least: int | None) -> AgeEstimator:
+def _open(model: Path, **options: Any) -> AgeEstimator:
     from agedetect_runtime.estimator import AgeEstimator
 
-    estimator = AgeEstimator(model, device=device, threads=threads, batch_size=batch_size, at_least=at_least)
+    estimator = AgeEstimator(model, **options)
     if estimator.cuda_note:  # only auto gets here without CUDA
         click.echo(f"Note: CUDA could not start: {estimator.cuda_note}", err=True)
     return estimator

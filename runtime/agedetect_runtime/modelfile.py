@@ -41,10 +41,11 @@ _FIXED_BYTES = {1: 8, 5: 4}
 _NOT_ONNX = "not an ONNX file, or truncated"
 
 Buffer = bytes | mmap.mmap
+FileVersion = tuple[int, int, int, int]  # device, inode, size, time of change
 
 
-def check_model_file(path: Path) -> None:
-    """Raise ModelError, beginning with the file's name, for what is no readable, whole, self-contained ONNX file.
+def check_model_file(path: Path) -> FileVersion:
+    """Which file it was. Raises ModelError, beginning with its name, for what is no whole, self-contained ONNX file.
 
     What it computes isn't looked at: a model is a program, and its run may take any time and memory.
     """
@@ -58,7 +59,7 @@ def check_model_file(path: Path) -> None:
                     raise ModelError(f"{status.st_size} bytes, and an ONNX file has at most {MAX_FILE_BYTES}")
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     check_model(data)
-            return
+            return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}; {REMEDY}") from error
     except (OSError, ValueError) as error:

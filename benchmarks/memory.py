@@ -1,0 +1,95 @@
+"""The memory of `agedetect-infer` over a list that it can't hold: a thousand paths, and as many as asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from agedetect_export.convert import convert
+from agedetect_runtime import ModelSpec
+from benchmarks.rates import table
+
+_FEW = 1000
+_LINKS = 1000  # names a folder
+# Linux's VmHWM: unlike getrusage's maximum it doesn't begin with the size of the process that started this one.
+_COMMAND = """
+import sys
+from pathlib import Path
+from agedetect_runtime.cli import main
+try:
+    main()
+finally:
+    print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0], file=sys.stderr)
+"""
+
+
+class _Brightness(torch.nn.Module):
+    """A network that takes no time: memory is what is measured."""
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        """(B, S, S, 3) uint8 -> (B,) float32."""
+        return faces.float().mean((1, 2, 3)) * 0.25
+
+
+def report(count: int) -> str:
+    """Peak resident memory for a list of a thousand, a list of `count`, and a folder of `count` hard links."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        spec = ModelSpec(image_size=32, resampling="bilinear", backbone="mean", min_age=0, max_age=116)
+        convert(_Brightness(), spec, folder / "mean.onnx")
+        Image.effect_noise((32, 32), 40).convert("RGB").save(folder / "face.jpg")
+        linked = _links(folder, count)
+        runs = {
+            f"a list of {_FEW:,} paths": (["-"], _FEW),
+            f"a list of {count:,} paths": (["-"], count),
+            f"a folder of {count:,} hard links": ([str(linked)], count),
+        }
+        measured = {name: _run(folder, *run) for name, run in runs.items()}
+    few = measured[f"a list of {_FEW:,} paths"][0]
+    rows = [[name, f"{mib:.1f}", f"{mib / few:.2f}x", f"{rate:.0f}"] for name, (mib, rate) in measured.items()]
+    return table(["", "peak MiB", "of the thousand", "images/s"], rows)
+
+
+def _links(folder: Path, count: int) -> Path:
+    """`count` images in folders of a thousand links each, since a file system allows some 65,000 links to one file."""
+    linked = folder / "linked"
+    linked.mkdir()
+    for start in range(0, count, _LINKS):
+        inside = linked / f"{start // _LINKS:05}"
+        inside.mkdir()
+        original = inside / "00000.jpg"
+        original.write_bytes((folder / "face.jpg").read_bytes())
+        for number in range(1, min(_LINKS, count - start)):
+            (inside / f"{number:05}.jpg").hardlink_to(original)
+    return linked
+
+
+def _run(folder: Path, arguments: Sequence[str], count: int) -> tuple[float, float]:
+    """Peak resident memory of the process in MiB, and images per second."""
+    options = ["--onnx", str(folder / "mean.onnx"), "--device", "cpu", "--output", str(folder / "ages.csv")]
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-c", _COMMAND, *arguments, *options], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stderr
+        if arguments == ["-"]:
+            line = f"{folder / 'face.jpg'}\n".encode()
+            for _ in range(count):
+                process.stdin.write(line)
+        process.stdin.close()
+        told = process.stderr.read().decode()
+    if process.returncode:
+        raise RuntimeError(f"agedetect-infer ended with {process.returncode}: {told}")
+    with (folder / "ages.csv").open() as file:
+        written = sum(1 for _ in file) - 1
+    if written != count:
+        raise RuntimeError(f"{written} rows for {count} paths")
+    return int(told.split()[-1]) / 1024, count / (time.perf_counter() - start)

@@ -139,7 +139,7 @@ def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Pat
         ask = _asking(flip_average)
         if len(predictors) == 2:
             first, second = predictors
-            comparison = judge_two(first, second, face_set, side, ask=ask)
+            comparison = judge_two(first, second, face_set, side, flip_average=flip_average, ask=ask)
             written = [output / "comparison.json"]
             write_whole(written[0], comparison.to_json())
             click.echo(format_comparison(comparison))
@@ -152,10 +152,12 @@ def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Pat
 
 def _asking(flip_average: bool) -> Ask:
     """Asks a model, with a bar on a terminal."""
+    from tqdm import tqdm
+
     from agedetect.predictor import predict
 
     def ask(predictor: Predictor, faces: tuple[Face, ...], label: str) -> Predictions:
-        with click.progressbar(length=len(faces), label=label, file=sys.stderr) as bar:
+        with tqdm(total=len(faces), desc=label, unit="img", disable=None, leave=False) as bar:
             return predict(predictor, faces, flip_average=flip_average, done=bar.update)
 
     return ask

@@ -33,7 +33,6 @@ class Subject:
     why: str
     skipped: int = 0
     level: float | None = None
-    flip_average: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,9 @@ def left_out_sentence(result: Evaluation) -> str:
 
 def leak_sentence(leak: Leak) -> str:
     """The count, and the MAE that it would have made."""
+    if not leak.most:
+        nothing = "would have had a pixel-identical copy in training"
+        return f"Split file by file, none of {leak.test_files:,} test files {nothing}."
     text = (
         f"Split file by file, {leak.leaked:.1f} of {leak.test_files:,} test files would have had a pixel-identical "
         f"copy in training ({leak.least} to {leak.most} over {leak.seeds} random splits)"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from agedetect.comparison import Comparison, compare
 from agedetect.evaluation import Evaluation, Subject, evaluate
 from agedetect.faces import Face, FaceSet
-from agedetect.leaks import Leak, leak, trained_copies
+from agedetect.leaks import leak, trained_copies
 from agedetect.predictions import Predictions
 from agedetect.predictor import Predictor, predict
-from agedetect.sides import TEST_WHY, choose_faces, faces_for_both
+from agedetect.sides import TEST_WHY, Chosen, choose_faces, faces_for_both
 from agedetect.splits import Splits
 
 
@@ -37,30 +36,33 @@ def judge(
         model=predictor.name,
         data=Path(face_set.source).name,
         side=chosen.side,
-        why=chosen.why,
+        why=_why(chosen, flip_average),
         skipped=len(face_set.skipped),
         level=predictor.spec.coverage,
-        flip_average=flip_average,
     )
+    found = None
+    if chosen.splits and chosen.side == "test":
+        copies = trained_copies(chosen.splits)
+        found = leak(chosen.splits, predictions, ask(predictor, copies, "copies") if copies else None)
     median = predictor.spec.provenance.get("median_training_age")
-    return evaluate(
-        predictions,
-        subject,
-        training_median=float(median) if isinstance(median, int | float) else None,
-        leak=_leak(chosen.splits, predictions, lambda faces: ask(predictor, faces, "copies"))
-        if chosen.splits and chosen.side == "test"
-        else None,
-    )
+    known = float(median) if isinstance(median, int | float) else None
+    return evaluate(predictions, subject, training_median=known, leak=found)
 
 
 def judge_two(
-    first: Predictor, second: Predictor, face_set: FaceSet, side: str = "auto", *, ask: Ask = plainly
+    first: Predictor,
+    second: Predictor,
+    face_set: FaceSet,
+    side: str = "auto",
+    *,
+    flip_average: bool = False,
+    ask: Ask = plainly,
 ) -> Comparison:
     """Raises DataError where the models can't be judged on the same faces, none of which trained either."""
     chosen = faces_for_both(face_set, [first.spec, second.spec], side)
     names = (first.name, second.name) if first.name != second.name else (f"{first.name} (A)", f"{second.name} (B)")
     answers = [ask(predictor, chosen.faces, predictor.name) for predictor in (first, second)]
-    return compare(*answers, names=names, why=chosen.why)
+    return compare(*answers, names=names, why=_why(chosen, flip_average))
 
 
 def evaluate_run(
@@ -70,11 +72,11 @@ def evaluate_run(
     *,
     model: str,
     level: float | None,
-    answer_copies: Callable[[tuple[Face, ...]], Predictions],
+    copies: Predictions | None,
 ) -> Evaluation:
     """A training run's own: `predictions` are those for `splits.test`, `level` the coverage its intervals promise.
 
-    `answer_copies` is asked once, for the training faces that have a copy among them, if there are any.
+    `copies` are those for `trained_copies(splits)`, None where there are no such faces.
     """
     median = statistics.median(face.age for face in splits.train)
     subject = Subject(
@@ -85,9 +87,8 @@ def evaluate_run(
         skipped=len(face_set.skipped),
         level=level,
     )
-    return evaluate(predictions, subject, training_median=median, leak=_leak(splits, predictions, answer_copies))
+    return evaluate(predictions, subject, training_median=median, leak=leak(splits, predictions, copies))
 
 
-def _leak(splits: Splits, test: Predictions, answer_copies: Callable[[tuple[Face, ...]], Predictions]) -> Leak:
-    copies = trained_copies(splits)
-    return leak(splits, test, answer_copies(copies) if copies else None)
+def _why(chosen: Chosen, flip_average: bool) -> str:
+    return f"{chosen.why}; each answer is the mean over a face and its mirror image" if flip_average else chosen.why

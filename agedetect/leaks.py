@@ -39,7 +39,10 @@ class Leak:
 
 
 def trained_copies(splits: Splits) -> tuple[Face, ...]:
-    """The training faces whose pixels another training face has: on them the model's error is that of a leak."""
+    """The training faces whose pixels another training face has: on them the model's error is that of a leak.
+
+    Those whose copies carry different ages are among them, as they would be among a careless split's test files.
+    """
     times = Counter(face.digest for face in splits.train)
     return tuple(face for face in splits.train if times[face.digest] > 1)
 

@@ -33,7 +33,9 @@ from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.errors import RunError
 from agedetect.evaluate import Metrics
-from agedetect.faces import Face, FaceSet
+from agedetect.evaluation import Evaluation
+from agedetect.evaluation_files import write_evaluation
+from agedetect.faces import FaceSet
 from agedetect.phases import Checkpoint, Epoch, Snapshot
 from agedetect.program import AgeProgram
 from agedetect.splits import Splits, write_splits
@@ -176,22 +178,12 @@ class Run:
         state: dict[str, Any] = torch.load(_download(self.id, _BEST), "cpu", weights_only=True)
         return state
 
-    def log_test(self, faces: Sequence[Face], answers: NDArray[np.float64], test: Metrics) -> None:
-        """`answers` are a program's, (N, C): age, low, high, ..."""
-        mlflow.log_metrics({f"test/{name}": value for name, value in test.to_dict().items()})
-        table = pd.DataFrame(
-            {
-                "path": [str(face.path) for face in faces],
-                "age": [face.age for face in faces],
-                "predicted": answers[:, 0],
-                "low": answers[:, 1],
-                "high": answers[:, 2],
-                "gender": [face.gender for face in faces],
-                "race": [face.race for face in faces],
-            }
-        )
-        table["error"] = table["predicted"] - table["age"]
-        mlflow.log_text(table.to_csv(index=False), "predictions/test.csv")
+    def log_evaluation(self, result: Evaluation) -> None:
+        """The test metrics, and the report: evaluation.html and .json, figures, every prediction."""
+        mlflow.log_metrics({f"test/{name}": value for name, value in result.metrics().items()})
+        with tempfile.TemporaryDirectory() as folder:
+            write_evaluation(result, Path(folder))
+            mlflow.log_artifacts(folder, "evaluation")
 
     def log_folds(self, tests: Sequence[Metrics]) -> None:
         """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_deviation`."""
@@ -219,6 +211,7 @@ class Run:
                 metadata={METADATA_KEY: spec.to_json()},
                 pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
             )
+        mlflow.log_text(spec.card, "model_card.md")
         if self.config.registered_model_name == "none":
             return Registered(info.model_uri)
         return self._register(info.model_uri, spec)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from agedetect_runtime.names import name_from
-from hostile import Kind, kinds
+from conftest import ROOT
+from hostile import Kind, kinds, table
 from hostile.pictures import PICTURE, age_of, encoded, write_quarters_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()", "--device", "cpu"]
@@ -81,6 +82,10 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_the_corpus_has_the_kinds_that_it_is_said_to_have() -> None:
     names = [(kind.family, kind.name) for kind in kinds()]
     assert len(set(names)) == len(names) >= 200
+
+
+def test_the_table_in_the_docs_is_the_corpus() -> None:
+    assert table() in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 
 def test_every_file_has_its_row_in_its_place(job: Job) -> None:

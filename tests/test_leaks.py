@@ -28,6 +28,14 @@ def test_without_copies_nothing_leaks() -> None:
     assert trained_copies(splits) == ()
     found = leak(splits, constant(splits.test, 4), None)
     assert (found.leaked, found.copies, found.mae) == (0, 0, None)
+    assert leak_sentence(found).startswith("Split file by file, none of ")
+
+
+def test_a_leak_without_trained_copies_is_counted_and_its_effect_left_open() -> None:
+    faces = imaginary_faces(range(1, 60))
+    splits = Splits(tuple(faces[:40]), (), tuple(faces[40:]) + tuple(faces[40:]))  # every test file twice, none trained
+    found = leak(splits, constant(splits.test, 4), None)
+    assert found.leaked > 0
     assert "can't be said" in leak_sentence(found)
 
 

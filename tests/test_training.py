@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from agedetect.predictions import read_predictions
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 from conftest import SMALL_RUN, command_environment, listen_to_ctrl_c, options, program, run_command
 
@@ -55,7 +55,7 @@ def test_every_promised_metric_is_logged_at_every_epoch(small_run):
     for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10", "loss"):
         assert [step for step, _ in found[f"validation/{name}"]] == [1, 2, 3, 4]
     assert {f"test/{name}" for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10")} <= found.keys()
-    # Eight steps an epoch: the full phase warms up in one of them, then follows the cosine to the last but one of its zero
+    # Eight steps an epoch: the full phase warms up in its first, and its last step is the eighth of the cosine's
     last = 1e-5 * (1 + np.cos(np.pi * 7 / 8)) / 2
     assert [value for _, value in found["train/learning_rate"]] == pytest.approx([1e-3, 1e-3, 1e-5, last])
     assert [value for _, value in found["train/phase"]] == [1, 1, 2, 2]
@@ -75,19 +75,22 @@ def test_the_run_holds_its_parameters_data_figures_and_predictions(small_run):
         "train",
         "validation",
     ]
-    figures = ("curves", "predicted_against_true", "error_by_age", "residuals", "worst_errors")
-    expected = {f"figures/{name}.png" for name in figures}
-    expected |= {"config.json", "data/splits.csv", "data/skipped.json", "predictions/test.csv"}
+    expected = {f"figures/{name}.png" for name in ("curves", "residuals", "worst_errors")}
+    expected |= {f"evaluation/{name}" for name in ("evaluation.html", "evaluation.json", "predictions.csv", "figures")}
+    expected |= {"config.json", "data/splits.csv", "data/skipped.json", "model_card.md"}
     assert expected <= artifacts(small_run, run)
     assert any(name.startswith("system/") for name in run.data.metrics)
 
 
 def test_the_test_metrics_are_those_of_the_logged_predictions(small_run, tmp_path):
     run = only_run(small_run)
-    path = client_of(small_run).download_artifacts(run.info.run_id, "predictions/test.csv", str(tmp_path))
-    table = pd.read_csv(path)
-    assert (table.predicted - table.age).abs().mean() == pytest.approx(run.data.metrics["test/mae"])
-    assert np.mean((table.predicted - table.age).abs() <= 5) == pytest.approx(run.data.metrics["test/within_5"])
+    path = client_of(small_run).download_artifacts(run.info.run_id, "evaluation/predictions.csv", str(tmp_path))
+    predictions, metrics = read_predictions(Path(path)), run.data.metrics
+    assert np.abs(predictions.error).mean() == pytest.approx(metrics["test/mae"])
+    assert np.mean(np.abs(predictions.error) <= 5) == pytest.approx(metrics["test/within_5"])
+    inside = (predictions.low <= predictions.true) & (predictions.true <= predictions.high)
+    assert inside.mean() == pytest.approx(metrics["test/coverage"])
+    assert metrics["test/mae_low"] < metrics["test/mae"] < metrics["test/mae_high"]
 
 
 def test_the_model_is_registered_as_candidate_and_describes_itself(small_run):

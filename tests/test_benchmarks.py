@@ -54,9 +54,9 @@ def test_the_choices_are_measured_too(model: Path, paths: list[str]) -> None:
 
 
 def test_the_memory_of_a_process_is_its_own(model: Path) -> None:
-    rows = cells(memory.report(model, 1200))
+    rows = cells(memory.report(model, 60))
     assert [float(row[0]) for name, row in rows.items() if name.startswith("a ")] == pytest.approx([75] * 3, rel=0.5)
-    assert {"a list of 1,000 paths", "a list of 1,200 paths", "a folder of 1,200 hard links"} <= rows.keys()
+    assert {"a list of 30 paths", "a list of 60 paths", "a folder of 60 hard links"} <= rows.keys()
 
 
 def test_the_command_knows_its_parts() -> None:

@@ -49,7 +49,7 @@ def main(
         "photos": lambda: end_to_end.report(model, material.photos(folder, photo_count), rounds),
         "loops": lambda: loops.report(model, faces[:loop_chips], rounds),
         "first": lambda: first_result.report(model, faces[0], starts),
-        "memory": lambda: memory.report(paths),
+        "memory": lambda: memory.report(material.instant_model(folder), paths),
         "choices": lambda: choices.report(model, faces[:loop_chips], rounds),
     }
     click.echo(f"{_machine()}\n{backbone} at {image_size} px, {kind}")

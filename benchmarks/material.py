@@ -25,7 +25,11 @@ def chips(folder: Path, count: int) -> tuple[list[str], str]:
     """`count` paths of 200 px faces, some of them several times, and what they are."""
     if UTKFACE.is_dir() and (found := list(islice(walk_images(str(UTKFACE)), count))):
         return list(islice(cycle(found), count)), "UTKFace chips"
-    drawn = draw_faces(folder / "chips", min(count, _DISTINCT_CHIPS))
+    distinct = min(count, _DISTINCT_CHIPS)
+    place = folder / f"{distinct}_chips"
+    drawn = sorted(place.glob("*.jpg"))
+    if len(drawn) < distinct:
+        drawn = draw_faces(place, distinct)
     return list(islice(cycle(map(str, drawn)), count)), "drawn faces, 200 px"
 
 
@@ -42,7 +46,7 @@ def photos(folder: Path, count: int) -> list[str]:
 def _photo(seed: int) -> Image.Image:
     rng = np.random.default_rng(seed)
     width, height = _PHOTO
-    face = draw_face(10 + 12 * seed, seed % 2, seed % 5, rng, size=1000).resize((height, height))
+    face = draw_face(10 + 12 * seed, seed % 2, seed % 5, rng, size=500).resize((height, height))
     image = Image.new("RGB", _PHOTO, (90, 120, 150))
     image.paste(face, ((width - height) // 2, 0))
     levels = np.asarray(image) + rng.normal(0, 5, (height, width, 1)).astype(np.float32)
@@ -60,6 +64,20 @@ class Network(torch.nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         return self.model.age(self.model(faces))
+
+
+class _Brightness(torch.nn.Module):
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return faces.float().mean((1, 2, 3)) * 0.25
+
+
+def instant_model(folder: Path) -> Path:
+    """A model of 32 px that takes no time, for what isn't about the model's."""
+    path = folder / "brightness_32.onnx"
+    if not path.exists():
+        spec = ModelSpec(image_size=32, resampling="bilinear", backbone="brightness", min_age=0, max_age=116)
+        convert(_Brightness(), spec, path)
+    return path
 
 
 def onnx_model(folder: Path, backbone: str, image_size: int) -> Path:

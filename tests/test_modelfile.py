@@ -35,10 +35,10 @@ def edited(path: Path, edit: Callable[[onnx.ModelProto], None]) -> Path:
 
 
 def refusal(path: Path) -> str:
-    start = time.perf_counter()
+    start = time.process_time()  # what it costs, not how busy the machine is
     with pytest.raises(ModelError) as caught:
         open_session(path, device="cpu")
-    assert time.perf_counter() - start < 5  # each takes milliseconds, but for a million fields
+    assert time.process_time() - start < 5  # each takes milliseconds, but for a million fields
     message = str(caught.value)
     assert message.startswith(f"{path.name}: ")
     assert "\n" not in message

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 # Draw faces, train on them as an MLflow project, export the registered model, and ask it about faces it never saw.
 demo: .venv/ready
@@ -28,8 +28,13 @@ lint: .venv/ready
 	ruff format --check .
 	mypy
 
+# The tables of docs/performance.md, on a machine with nothing else to do; fewer images with, say,
+# make bench BENCH="--part chips --chips 2000". See python -m benchmarks --help.
+bench: .venv/ready
+	python -m benchmarks $(BENCH)
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo bench
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "agedetect needs Python 3.11 or later: make PYTHON=python3.11")'

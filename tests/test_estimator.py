@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agedetect_runtime import AgeEstimator, Estimate, ImageError, ModelError
+from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.images import load_face
+from agedetect_runtime.pipeline import batches_ahead
 from tiny_models import age_by_hand, tiny_spec, write_tiny_model
 
 # float32 means of 32 x 32 levels, added up in an order that ONNX Runtime may choose by batch size.
@@ -110,7 +112,7 @@ def test_predict_raises_the_reason(estimator: AgeEstimator) -> None:
         estimator.predict("none.jpg")
 
 
-def test_sources_are_taken_a_batch_at_a_time_and_only_when_needed(estimator: AgeEstimator) -> None:
+def test_sources_are_taken_only_when_needed_and_so_far_ahead_and_no_further(estimator: AgeEstimator) -> None:
     taken = 0
 
     def endless() -> Iterator[NDArray[np.uint8]]:
@@ -121,9 +123,10 @@ def test_sources_are_taken_a_batch_at_a_time_and_only_when_needed(estimator: Age
 
     estimates = estimator.predict_many(endless())
     assert taken == 0
-    for count in range(1, 10):
+    for count in range(1, 60):
         next(estimates)
-        assert count <= taken <= count + estimator.batch_size
+        assert count <= taken < count + batches_ahead(estimator.threads) * estimator.batch_size
+    estimates.close()
 
 
 def test_an_answer_that_is_no_number_is_an_error_in_its_row(tmp_path: Path) -> None:
@@ -222,6 +225,33 @@ def test_faces_of_another_shape_or_type_are_refused(estimator: AgeEstimator, fac
     assert f"{faces.shape} and dtype {faces.dtype}" in str(caught.value)
 
 
-def test_a_batch_size_below_one_is_refused(model: Path) -> None:
-    with pytest.raises(ValueError, match="batch_size 0"):
+def test_numbers_that_make_no_sense_are_refused(model: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size 0 is not at least 1"):
         AgeEstimator(model, batch_size=0)
+    with pytest.raises(ValueError, match="threads 0 is not at least 1"):
+        AgeEstimator(model, threads=0)
+    with pytest.raises(ValueError, match="image_seconds 0 is not above 0"):
+        AgeEstimator(model, image_seconds=0)
+
+
+def test_without_flags_the_threads_are_the_cores_and_a_batch_on_a_cpu_is_small(model: Path) -> None:
+    estimator = AgeEstimator(model, device="cpu")
+    assert (estimator.threads, estimator.batch_size, estimator.image_seconds) == (usable_cores(), 8, 30.0)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_are_invisible(model: Path, threads: int) -> None:
+    estimator = AgeEstimator(model, device="cpu", threads=threads, batch_size=3)
+    estimates = list(estimator.predict_many(map(noise, range(40))))
+    expected = [age_by_hand(load_face(noise(seed), 32, "bilinear")) for seed in range(40)]
+    assert [estimate.age for estimate in estimates] == pytest.approx(expected, abs=FLOAT32_YEARS)
+    one = AgeEstimator(model, device="cpu", threads=1, batch_size=3)
+    assert [item.age for item in one.predict_many(map(noise, range(40)))] == [item.age for item in estimates]
+
+
+def test_a_model_file_that_was_replaced_is_not_mixed_with_the_one_that_was_opened(tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "age.onnx")
+    estimator = AgeEstimator(path, device="cpu", threads=2)
+    write_tiny_model(tmp_path / "other.onnx", bias=50.0).replace(path)
+    black = np.zeros((32, 32, 3), np.uint8)
+    assert estimator.predict(black).age == next(estimator.predict_many([black])).age == 1.0

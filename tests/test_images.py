@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFile, ImageOps
 
+from agedetect_runtime import modes
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import load_face, open_rgb
 
@@ -205,6 +206,14 @@ def test_jpeg_orientations_agree_with_pillow(orientation: int) -> None:
     assert (pixels(data) == np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))).all()
 
 
+def test_an_upright_image_or_a_crop_of_it_is_not_turned_again() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = open_rgb(encoded(draw_golden(), "PNG", exif=exif))
+    assert (pixels(upright) == np.asarray(upright)).all()
+    assert (pixels(upright.crop((0, 0, 9, 7))) == np.asarray(upright)[:7, :9]).all()
+
+
 @pytest.mark.parametrize(
     "exif",
     [
@@ -319,6 +328,26 @@ def test_no_mode_of_pillow_is_left_out(mode: str) -> None:
     assert open_rgb(Image.new(mode, (3, 2))).mode == "RGB"
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "I;16", "I", "F", "LAB", "La", "1"])
+def test_an_image_converted_in_bands_is_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (23, 37, 4), dtype=np.uint8)
+    if mode in ("I;16", "I", "F"):
+        image = Image.fromarray(levels[..., 0].astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]) * 99)
+    elif mode == "LAB":
+        image = Image.frombytes(mode, (37, 23), levels[..., :3].tobytes())
+    else:
+        steps = {"La": ["LA", "La"], "1": ["L", "1"], "P": ["RGB", "P"]}.get(mode, [mode])
+        image = Image.fromarray(levels)
+        for step in steps:
+            image = image.convert(step)
+    if mode == "P":
+        image.info["transparency"] = image.getpixel((5, 5))
+    whole = pixels(image)
+    for band_pixels in (1, 100):
+        monkeypatch.setattr(modes, "_BAND_PIXELS", band_pixels)
+        assert (pixels(image) == whole).all()
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_the_first_frame_of_many_is_taken(kind: str) -> None:
     red, blue = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
@@ -341,7 +370,7 @@ def test_what_is_not_an_image_says_so(tmp_path: Path) -> None:
     assert reason(b"") == "empty file"
     assert reason(b"age,file\n34,a.jpg\n") == "not an image"
     assert reason(b"\x89PNG\r\n\x1a\n") == "truncated or damaged in its header"
-    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n") == "not an image: PostScript"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n") == "not an image"
     assert reason(tmp_path) == "is a folder"
     assert reason(tmp_path / "none.jpg") == "no such file"
     assert reason(str(tmp_path / "none" / "face.jpg")) == "no such file"

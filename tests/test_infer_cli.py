@@ -99,6 +99,13 @@ def test_batch_size_and_threads_change_nothing(faces: Path, model: Path) -> None
     assert len(outputs) == 1
 
 
+def test_an_image_that_takes_too_long_is_given_up(model: Path, tmp_path: Path) -> None:
+    Image.new("L", (6000, 6000)).save(tmp_path / "large.png", compress_level=1)  # takes a tenth of a second or more
+    call = [*COMMAND, str(tmp_path / "large.png"), "--onnx", str(model), "--image-seconds", "0.02"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True)
+    assert rows(done.stdout)[1][-1] == "took longer than 0.02 s"
+
+
 def test_output_is_csv_or_json_lines_by_suffix(faces: Path, model: Path, tmp_path: Path) -> None:
     for suffix in ("csv", "jsonl"):
         done = infer(faces, "--onnx", model, "--output", tmp_path / f"ages.{suffix}")
@@ -184,6 +191,7 @@ def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
         (["face.jpg", "--onnx", "age.onnx", "--device", "tpu"], "'tpu' is not one of"),
         (["face.jpg", "--onnx", "age.onnx", "--batch-size", "0"], "0 is not in the range x>=1"),
         (["face.jpg", "--onnx", "age.onnx", "--threads", "0"], "0 is not in the range x>=1"),
+        (["face.jpg", "--onnx", "age.onnx", "--image-seconds", "0"], "0 is not in the range x>0"),
         (["face.jpg", "--onnx", "age.onnx", "--at-least", "0"], "0 is not in the range x>=1"),
         (["face.jpg", "--onnx", "age.onnx", "--at-least", "17.5"], "'17.5' is not a valid integer"),
     ],

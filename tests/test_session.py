@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 
 import agedetect_runtime
+from agedetect_runtime.device_buffer import DeviceBuffer
 from agedetect_runtime.errors import ModelError, ProviderError
 from agedetect_runtime.providers import CPU, CUDA, cuda_obstacle, providers_for, with_options
 from agedetect_runtime.session import open_session
@@ -245,6 +246,24 @@ def test_a_session_that_fails_while_running_says_where(tmp_path: Path) -> None:
     session = open_session(write_tiny_model(tmp_path / "age.onnx"), device="cpu")
     with pytest.raises(ProviderError, match="ONNX Runtime failed on cpu: Got invalid dimensions"):
         session.run(np.zeros((1, 31, 32, 3), np.uint8))
+
+
+def test_a_buffer_on_the_device_gives_the_same_ages_batch_after_batch(tmp_path: Path) -> None:
+    """The CPU stands in for CUDA: the same calls, another kind of memory."""
+    path = write_tiny_model(tmp_path / "age.onnx", coverage=0.9)
+    session = onnxruntime.InferenceSession(path, providers=[CPU])
+    buffer = DeviceBuffer(onnxruntime, session, "cpu")
+    for seed, count in enumerate((3, 3, 1, 3, 0)):
+        faces = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        for names in (["age"], ["low", "age"]):
+            for bound, plain in zip(buffer.run(names, faces), session.run(names, {"faces": faces}), strict=True):
+                assert bound.tolist() == plain.tolist()
+
+
+def test_one_run_on_all_threads_gives_the_same_ages(tmp_path: Path) -> None:
+    session = open_session(write_tiny_model(tmp_path / "age.onnx"), device="cpu", threads=2)
+    faces = np.random.default_rng(1).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(session.run(faces, all_threads=True).age, session.run(faces).age, rtol=0, atol=1e-4)
 
 
 # The installation

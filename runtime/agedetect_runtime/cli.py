@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("faces", nargs=-1, required=True, type=click.Path(path_type=str, allow_dash=True))
+@click.argument("faces", nargs=-1, required=True, type=click.Path(path_type=str, allow_dash=True, readable=False))
 @click.option("--onnx", "model", required=True, type=click.Path(path_type=Path), help="Model file.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write to this .csv or .jsonl file instead of standard output.",
 )
+@click.option("--resume", is_flag=True, help="Go on with the --output of a job that was stopped.")
 @click.option(
     "--at-least",
     type=click.IntRange(min=1),
@@ -46,14 +49,19 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Images in one run of the model; ages don't depend on it.",
+    help="Images in one run of the model; ages don't depend on it.  [default: 8 on a CPU, 64 on CUDA]",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads of the model.  [default: ONNX Runtime's choice]",
+    help="Threads that open images and run the model.  [default: a thread for each core]",
+)
+@click.option(
+    "--image-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Give up an image that takes longer than this to open.",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
 @click.option(
@@ -70,10 +78,12 @@ def main(
     faces: tuple[str, ...],
     model: Path,
     output: Path | None,
+    resume: bool,
     at_least: int | None,
     device: str,
-    batch_size: int,
+    batch_size: int | None,
     threads: int | None,
+    image_seconds: float,
     strict: bool,
 ) -> None:
     """Estimate the age in each of FACES: images of one face, folders of them, or -, a list on standard input.
@@ -91,41 +101,70 @@ def main(
     """
     if output is not None and not is_report(output):
         raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")
+    if resume and output is None:
+        raise click.BadParameter("it goes on with an --output, and none is given", param_hint="'--resume'")
     with one_line_errors(), _quiet_pillow():
         paths, total = list_images(faces, sys.stdin.buffer)
-        estimator = _open(model, device, threads, batch_size, at_least)
-        failed = _estimate(estimator, paths, total, output)
+        estimator = _open(
+            model,
+            device=device,
+            threads=threads,
+            batch_size=batch_size,
+            at_least=at_least,
+            image_seconds=image_seconds,
+        )
+        maker = {} if output is None else _maker(model, at_least)
+        failed = _estimate(estimator, paths, total, output, maker, resume)
     if strict and failed:
         sys.exit(1)
 
 
-def _open(model: Path, device: str, threads: int | None, batch_size: int, at_least: int | None) -> AgeEstimator:
+def _open(model: Path, **options: Any) -> AgeEstimator:
     from agedetect_runtime.estimator import AgeEstimator
 
-    estimator = AgeEstimator(model, device=device, threads=threads, batch_size=batch_size, at_least=at_least)
+    estimator = AgeEstimator(model, **options)
     if estimator.cuda_note:  # only auto gets here without CUDA
         click.echo(f"Note: CUDA could not start: {estimator.cuda_note}", err=True)
     return estimator
 
 
-def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, output: Path | None) -> int:
+def _maker(model: Path, at_least: int | None) -> dict[str, object]:
+    """What rows depend on beside their images: rows of two makers don't go into one table."""
+    from agedetect_runtime.providers import version_of
+
+    with model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"model": digest, "--at-least": at_least, "version of agedetect": version_of("agedetect")}
+
+
+def _estimate(
+    estimator: AgeEstimator,
+    paths: Iterable[str],
+    total: int | None,
+    output: Path | None,
+    maker: dict[str, object],
+    resume: bool,
+) -> int:
     """Write every estimate and the closing line; the number of images that failed."""
-    count = failed = 0
-    start = time.perf_counter()
-    with (
-        report_to(output, coverage=estimator.spec.coverage, at_least=estimator.at_least) as write,
-        _progress(estimator.predict_many(paths), total, output) as estimates,
-    ):
-        for estimate in estimates:
-            write(estimate)
-            count += 1
-            failed += estimate.error is not None
-        if not count:
+    count = 0
+    spec, at_least = estimator.spec, estimator.at_least
+    with report_to(output, paths, coverage=spec.coverage, at_least=at_least, maker=maker, resume=resume) as report:
+        failed = report.kept_failed
+        start = time.perf_counter()
+        left = None if total is None else total - report.kept
+        with _progress(estimator.predict_many(report.missing), left, output) as estimates:
+            for estimate in estimates:
+                report.write(estimate)
+                count += 1
+                failed += estimate.error is not None
+        if not count + report.kept:
             raise AgedetectError("-: no paths on standard input")
     rate = count / (time.perf_counter() - start)
-    images = "image" if count == 1 else "images"
+    all_images = count + report.kept
+    images = "image" if all_images == 1 else "images"
+    kept = f" ({report.kept} of them before)" if report.kept else ""
     device = f"{estimator.device} ({estimator.provider})"
-    click.echo(f"{count} {images}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
+    click.echo(f"{all_images} {images}{kept}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
     return failed
 
 
@@ -140,7 +179,8 @@ def _progress(estimates: Iterator[Estimate], total: int | None, output: Path | N
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns about odd files on stderr; what makes an image unusable stands in its row."""
+    """Pillow warns and logs about odd files on stderr; what makes an image unusable stands in its row."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield

@@ -6,18 +6,23 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.errors import ImageError, ModelError
 from agedetect_runtime.images import Source, load_face
+from agedetect_runtime.pipeline import Loaded, stream
 from agedetect_runtime.session import Ages, open_session
 from agedetect_runtime.spec import ModelSpec
 
 __all__ = ["AgeEstimator", "Ages", "Estimate"]
+
+# Images in one run of the model (docs/performance.md): on a CPU more only leave the caches, a GPU wants more.
+_BATCH_SIZES = {"cpu": 8, "cuda": 64}
+IMAGE_SECONDS = 30.0  # a 120-megapixel PNG takes about 5
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class AgeEstimator:
     """An age model on one device: `AgeEstimator("model.onnx").predict("face.jpg").age`.
 
     `spec` is what the model says about itself; `device` ("cpu" or "cuda") and `provider` are what the session
-    really got, and `cuda_note` says why "auto" did without a CUDA that ONNX Runtime lists.
+    really got, and `cuda_note` says why "auto" did without a CUDA that ONNX Runtime lists. One estimator may be
+    used by many threads at once.
     """
 
     def __init__(
@@ -49,18 +55,26 @@ class AgeEstimator:
         *,
         device: str = "auto",
         threads: int | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         at_least: int | None = None,
+        image_seconds: float | None = IMAGE_SECONDS,
     ) -> None:
         """Open the model; each estimate then says how likely an age of `at_least` years or more is.
 
+        Without `threads`, as many as this process may use cores; without `batch_size`, 8 on a CPU, 64 on CUDA.
+        `predict_many` gives up an image that takes longer than `image_seconds` to open; None waits for ever.
         Raises ModelError for a file that isn't one, or whose probabilities, if it gives any, don't reach
         from below `at_least` to above; ProviderError for a missing device.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size {batch_size} is not at least 1")
-        self._session = open_session(model, device=device, threads=threads)
-        self.batch_size = batch_size
+        for name, value in (("threads", threads), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} {value} is not at least 1")
+        if image_seconds is not None and not image_seconds > 0:
+            raise ValueError(f"image_seconds {image_seconds} is not above 0")
+        self.threads = threads or usable_cores()
+        self.image_seconds = image_seconds
+        self._session = open_session(model, device=device, threads=self.threads)
+        self.batch_size = batch_size or _BATCH_SIZES[self._session.device]
         self.spec: ModelSpec = self._session.spec
         self.device: str = self._session.device
         self.provider: str = self._session.provider
@@ -71,8 +85,7 @@ class AgeEstimator:
 
     def predict(self, source: Source) -> Estimate:
         """The age in one image. Raises ImageError for a bad image, ModelError where the age is no number."""
-        face = load_face(source, self.spec.image_size, self.spec.resampling)
-        estimate = self._answers([source], face[None])[0]
+        estimate = self._answers([source], self._load(source)[None], all_threads=True)[0]
         if estimate.error is not None:
             raise ModelError(estimate.error)
         return estimate
@@ -80,38 +93,47 @@ class AgeEstimator:
     def predict_many(self, sources: Iterable[Source]) -> Iterator[Estimate]:
         """One estimate for each source, in order; a bad image becomes an estimate with `error` set.
 
-        Lazy: it takes a batch from `sources` when the first of its estimates is asked for, and keeps no more.
+        Lazy: nothing is taken from `sources` before the first estimate is asked for, and then at most
+        2 x (threads + 1) batches ahead of what was asked for. Closing the iterator, or dropping it, ends the work.
         """
-        remaining = iter(sources)
-        while batch := list(islice(remaining, self.batch_size)):
-            yield from self._estimate_batch(batch)
+        return stream(
+            sources,
+            self._load,
+            self._rows,
+            threads=self.threads,
+            batch_size=self.batch_size,
+            image_seconds=self.image_seconds,
+        )
 
     def ages(self, faces: NDArray[np.uint8], *, probabilities: bool = False) -> Ages:
-        """Ages of preprocessed faces, (B, S, S, 3) uint8 as `load_face` gives them, in one run of the model.
+        """Ages of preprocessed faces, (B, S, S, 3) uint8 as `load_face` gives them: one run, on all threads.
 
         The model's answers as they are, NaN too. Raises ImageError for another shape or type.
         """
         side = self.spec.image_size
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (side, side, 3):
             raise ImageError(f"faces of shape {faces.shape} and dtype {faces.dtype}; give uint8 (B, {side}, {side}, 3)")
-        return self._session.run(np.ascontiguousarray(faces), probabilities=probabilities)
+        return self._session.run(np.ascontiguousarray(faces), probabilities=probabilities, all_threads=True)
 
-    def _estimate_batch(self, batch: Sequence[Source]) -> list[Estimate]:
-        faces: dict[int, NDArray[np.uint8]] = {}
-        estimates = [Estimate(source) for source in batch]
-        for index, source in enumerate(batch):
-            try:
-                faces[index] = load_face(source, self.spec.image_size, self.spec.resampling)
-            except ImageError as error:
-                estimates[index] = Estimate(source, error=str(error))
-        if faces:
-            answers = self._answers([batch[index] for index in faces], np.stack(list(faces.values())))
-            for index, answer in zip(faces, answers, strict=True):
-                estimates[index] = answer
-        return estimates
+    def _load(self, source: Source) -> NDArray[np.uint8]:
+        return load_face(source, self.spec.image_size, self.spec.resampling)
 
-    def _answers(self, sources: Sequence[Source], faces: NDArray[np.uint8]) -> list[Estimate]:
-        answers = self.ages(faces, probabilities=self.at_least is not None)
+    def _rows(self, batch: Sequence[Source], loaded: Sequence[Loaded]) -> list[Estimate]:
+        """A batch's estimates, from its faces and the reasons of those that have none."""
+        good = [(source, face) for source, face in zip(batch, loaded, strict=True) if not isinstance(face, str)]
+        answers: Iterator[Estimate] = iter(())
+        if good:
+            sources, faces = zip(*good, strict=True)
+            answers = iter(self._answers(sources, np.stack(faces)))
+        return [
+            Estimate(source, error=item) if isinstance(item, str) else next(answers)
+            for source, item in zip(batch, loaded, strict=True)
+        ]
+
+    def _answers(
+        self, sources: Sequence[Source], faces: NDArray[np.uint8], *, all_threads: bool = False
+    ) -> list[Estimate]:
+        answers = self._session.run(faces, probabilities=self.at_least is not None, all_threads=all_threads)
         columns = [answers.age, answers.low, answers.high, self._reached(answers.probabilities)]
         rows = zip(*([None] * len(faces) if column is None else column.tolist() for column in columns), strict=True)
         return [_estimate(source, *row) for source, row in zip(sources, rows, strict=True)]

@@ -10,6 +10,8 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +27,9 @@ Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 # Room for the 108-megapixel photos that phones take; decoded as RGB that is 360 MB.
 MAX_PIXELS = 120_000_000
 
+# The shorter side below which no JPEG is shrunk, whatever the size asked for: face chips stay as they are.
+_UNSHRUNK = 256
+
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
 _TRANSPOSE = {
@@ -37,19 +42,29 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _CUT_OFF = re.compile(r"truncated|\bEOF\b|only got|not enough", re.IGNORECASE)
+# What `listing` knows, by content. Pillow's other plugins start programs (EPS), or recognise what they can't decode.
+_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "ICO", "JPEG2000", "TGA"]
+if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
+    _FORMATS.append("AVIF")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
 
 def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Open an image and resize its centre square: (S, S, 3) uint8, RGB, writable, S being `image_size`.
 
-    `resampling` is "bilinear" or "bicubic", Pillow's filters. Raises ImageError as `open_rgb` does.
+    `resampling` is "bilinear" or "bicubic", Pillow's filters. A JPEG file is decoded at a half, a quarter or an
+    eighth where that still leaves 4 S pixels a side: libjpeg then averages what the filter would, and an age moves
+    by what rounding the levels does (docs/performance.md). Raises ImageError as `open_rgb` does.
     """
-    image = open_rgb(source, max_pixels=max_pixels)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.array(image.resize((image_size, image_size), _RESAMPLING[resampling], box=box))
+    opened = _open_safely(source, max_pixels, enough=max(4 * image_size, _UNSHRUNK))
+    # One that was shrunk is cropped as it lies, since its last row and column may stand for less than a whole pixel.
+    image = opened.upright() if opened.shrunk == 1 else opened.rgb
+    width, height = image.size if opened.shrunk == 1 else opened.full_size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left / opened.shrunk, top / opened.shrunk, (left + side) / opened.shrunk, (top + side) / opened.shrunk)
+    face = image.resize((image_size, image_size), _RESAMPLING[resampling], box=box)
+    return np.array(face if opened.shrunk == 1 or opened.turn is None else face.transpose(opened.turn))
 
 
 def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -59,9 +74,27 @@ def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises ImageError with the reason, without the file's name, for everything that is not a whole, readable
     image of at most `max_pixels` pixels; the size is read from the header, before any pixel is decoded.
     """
+    return _open_safely(source, max_pixels).upright()
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Pixels as they lie in the file, `shrunk` times smaller than its `full_size`, and the turn that rights them."""
+
+    rgb: Image.Image
+    turn: Image.Transpose | None
+    full_size: tuple[int, int]
+    shrunk: int = 1
+
+    def upright(self) -> Image.Image:
+        return self.rgb if self.turn is None else self.rgb.transpose(self.turn)
+
+
+def _open_safely(source: Source, max_pixels: int, enough: int | None = None) -> _Opened:
+    """`enough` pixels on the shorter side will do; None: all of them."""
     try:
         with _truncation_is_an_error():
-            return _open(source, max_pixels)
+            return _open(source, max_pixels, enough)
     except ImageError:
         raise
     # Pillow's plugins raise almost anything on a damaged file, struct.error and RecursionError included.
@@ -69,13 +102,13 @@ def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageError(_reason(error, max_pixels)) from error
 
 
-def _open(source: Source, max_pixels: int) -> Image.Image:
+def _open(source: Source, max_pixels: int, enough: int | None) -> _Opened:
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, max_pixels)
+        return _to_rgb(source, max_pixels)
     if isinstance(source, np.ndarray):
-        return _upright_rgb(_from_array(source), max_pixels)
+        return _to_rgb(_from_array(source), max_pixels)
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), len(source), max_pixels)
+        return _decode(io.BytesIO(source), len(source), max_pixels, enough)
     if isinstance(source, str | os.PathLike):
         status = Path(source).stat()
         if stat.S_ISDIR(status.st_mode):
@@ -83,32 +116,46 @@ def _open(source: Source, max_pixels: int) -> Image.Image:
         if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait for ever
             raise ImageError("not a regular file")
         with Path(source).open("rb") as file:
-            return _decode(file, status.st_size, max_pixels)
+            return _decode(file, status.st_size, max_pixels, enough)
     raise ImageError(f"not an image: a value of type {type(source).__name__}")
 
 
-def _decode(file: BinaryIO, size: int, max_pixels: int) -> Image.Image:
+def _decode(file: BinaryIO, size: int, max_pixels: int, enough: int | None) -> _Opened:
     if size == 0:
         raise ImageError("empty file")
+    riff = file.read(8)
+    if riff.startswith(b"RIFF") and int.from_bytes(riff[4:], "little") + 8 > size:
+        raise ImageError("truncated")  # libwebp only says that it can't
+    file.seek(0)
     try:
-        image = Image.open(file)
+        image = Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError as error:
         file.seek(0)
         begun = file.read(4).startswith(_SIGNATURES)
         raise ImageError("truncated or damaged in its header" if begun else "not an image") from error
     with image:
-        if image.format == "EPS":  # a program, which Pillow would hand to Ghostscript
-            raise ImageError("not an image: PostScript")
-        return _upright_rgb(image, max_pixels)
+        return _to_rgb(image, max_pixels, enough)
 
 
-def _upright_rgb(image: Image.Image, max_pixels: int) -> Image.Image:
+def _to_rgb(image: Image.Image, max_pixels: int, enough: int | None = None) -> _Opened:
     _check_size(image, max_pixels)
+    full_size = image.size
+    shrunk = 1 if enough is None else _shrink(image, enough)
     image.load()
     _check_size(image, max_pixels)  # an icon's header may understate what it holds
     turn = _TRANSPOSE.get(_orientation(image))  # after load(): TIFF turns itself, PNG may carry EXIF at its end
     rgb = to_rgb(image)
-    return rgb if turn is None else rgb.transpose(turn)
+    rgb.info.clear()  # else whoever is given the upright image would find the orientation and turn it again
+    return _Opened(rgb, turn, full_size, shrunk)
+
+
+def _shrink(image: Image.Image, enough: int) -> int:
+    """Have a JPEG decoded with fewer pixels, at least `enough` on each side; how many times fewer a side has."""
+    if image.format not in ("JPEG", "MPO") or min(image.size) < 2 * enough:
+        return 1
+    width = image.width
+    drafted = image.draft(None, (enough, enough))
+    return 1 if drafted is None else round(width / drafted[1][2])
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import BinaryIO
 
@@ -13,13 +14,16 @@ _PHOTOS = {".avif", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".
 _OTHERS = {".bmp", ".ico", ".j2k", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff"}
 SUFFIXES = frozenset(_PHOTOS | _OTHERS)
 
+_AT_ONCE = 1 << 16  # names sorted at once, 5 MB of them: a folder of a million is read sixteen times
+
 
 def list_images(arguments: Sequence[str], stdin: BinaryIO) -> tuple[Iterable[str], int | None]:
     """The paths that the arguments mean, in their order, and how many: None if `stdin` is still to be read.
 
     A folder stands for the images in it and below, by suffix, sorted by path, hidden ones left out; "-" for
-    the paths on standard input, one a line, read as they are used; anything else for itself. Raises
-    AgedetectError for a folder that can't be read or holds no image.
+    the paths on standard input, one a line; anything else for itself. Folders are read here to count, and once more,
+    as lines are, while their paths are used: none of it is kept. Raises AgedetectError for a folder that can't be
+    read or holds no image.
     """
     parts: list[Iterable[str]] = []
     total: int | None = 0
@@ -27,11 +31,15 @@ def list_images(arguments: Sequence[str], stdin: BinaryIO) -> tuple[Iterable[str
         if argument == "-":
             parts.append(_lines(stdin))
             total = None
-            continue
-        is_folder = os.path.isdir(argument)  # noqa: PTH112 (Path's raises where a parent is closed to us)
-        paths = _images_below(argument) if is_folder else [argument]
-        parts.append(paths)
-        total = None if total is None else total + len(paths)
+        elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a parent is closed to us)
+            parts.append(walk_images(argument))
+            count = sum(1 for _ in _walk(argument, _names))
+            if count == 0:
+                raise AgedetectError(f"{argument}: no images in this folder or below")
+            total = None if total is None else total + count
+        else:
+            parts.append([argument])
+            total = None if total is None else total + 1
     return chain.from_iterable(parts), total
 
 
@@ -41,30 +49,81 @@ def is_image_name(name: str) -> bool:
 
 
 def walk_images(folder: str) -> Iterator[str]:
-    """The images in a folder and below, links followed, each folder once, hidden ones left out.
+    """The images in a folder and below, sorted by path, links followed, each folder once, hidden ones left out.
 
-    Raises AgedetectError for a folder that can't be read: os.walk would leave it out in silence.
+    Memory grows with the folders, not with the files: a folder's names are sorted 65,536 at a time. Raises
+    AgedetectError for a folder that can't be read.
     """
-    seen = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        status = os.stat(parent)  # noqa: PTH116 (a Path for each costs more than the walk)
-        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above, or to one already read
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in names if is_image_name(name))  # noqa: PTH118
+    return _walk(folder, _sorted_names)
 
 
-def _images_below(folder: str) -> list[str]:
-    found = sorted(walk_images(folder))
-    if not found:
-        raise AgedetectError(f"{folder}: no images in this folder or below")
-    return found
+def _walk(top: str, names_in: Callable[[str], Iterator[str]]) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    entered: list[tuple[str, Iterator[str]]] = []  # the folders above the current path, and the rest of their names
+
+    def enter(folder: str) -> None:
+        with _refusing():
+            status = os.stat(folder)  # noqa: PTH116 (a Path for each costs more than the walk)
+        identity = status.st_dev, status.st_ino
+        if identity not in seen:  # else a link to a folder above, or to one already read
+            seen.add(identity)
+            entered.append((folder, names_in(folder)))
+
+    enter(top)
+    while entered:
+        folder, names = entered[-1]
+        name = next(names, None)
+        if name is None:
+            entered.pop()
+        elif name.endswith("/"):
+            enter(os.path.join(folder, name[:-1]))  # noqa: PTH118
+        else:
+            yield os.path.join(folder, name)  # noqa: PTH118
 
 
-def _refuse(error: OSError) -> None:
-    raise AgedetectError(f"{error.filename}: cannot be read: {(error.strerror or '').lower()}") from error
+def _sorted_names(folder: str) -> Iterator[str]:
+    last = ""
+    while names := _next_names(folder, last):
+        yield from names
+        last = names[-1]
+        if len(names) < _AT_ONCE:
+            return
+
+
+def _next_names(folder: str, last: str) -> list[str]:
+    """The first _AT_ONCE of the names behind `last`, sorted."""
+    first: list[str] = []
+    for name in _names(folder, behind=last):
+        first.append(name)
+        if len(first) == 2 * _AT_ONCE:
+            first.sort()
+            del first[_AT_ONCE:]
+    return sorted(first)[:_AT_ONCE]
+
+
+def _names(folder: str, behind: str = "") -> Iterator[str]:
+    """A folder's images and, with a slash, its folders: sorted like that, their contents are in the order of paths."""
+    with _refusing(), os.scandir(folder) as entries:
+        for entry in entries:
+            is_folder = _is_folder(entry)
+            name = f"{entry.name}/" if is_folder else entry.name
+            if name > behind and not name.startswith(".") and (is_folder or is_image_name(name)):
+                yield name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in circles: its row will say so
+        return False
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AgedetectError(f"{error.filename}: cannot be read: {(error.strerror or '').lower()}") from error
 
 
 def _lines(stdin: BinaryIO) -> Iterator[str]:

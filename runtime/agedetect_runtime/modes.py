@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from agedetect_runtime.errors import ImageError
 
 # "I" and "F" don't say their full scale: it is the smallest of these that holds the image's largest value.
 _INTEGER_SCALES = (255.0, 65535.0, 2.0**31 - 1)
+_BAND_PIXELS = 2_000_000  # converted at a time: 120 megapixels at once would take 2 GB on the way
 _FLOAT_SCALES = (1.0, 255.0, 65535.0, 2.0**32 - 1)
 
 
@@ -20,28 +24,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
     and "F" from the smallest usual full scale (1 for "F", 255, 65535, 2^31) that holds their largest value;
     negative values are black. Raises ImageError where a pixel is not a number.
     """
+    convert = _conversion(image)
+    if convert is None:
+        return image.convert("RGB")
+    rgb = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        band = (0, top, image.width, min(top + rows, image.height))
+        rgb.paste(convert(image.crop(band)), band)
+    return rgb
+
+
+def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image] | None:
+    """What makes RGB of a part of the image; None where Pillow's own conversion does."""
     if image.mode.startswith("I;16"):
-        return _grey(np.asarray(image), 65535.0)
+        return partial(_grey, full_scale=65535.0)
     if image.mode == "I":
-        return _grey(np.asarray(image), _full_scale(image, _INTEGER_SCALES))
+        return partial(_grey, full_scale=_full_scale(image, _INTEGER_SCALES))
     if image.mode == "F":
-        return _grey(np.asarray(image), _full_scale(image, _FLOAT_SCALES))
+        return partial(_grey, full_scale=_full_scale(image, _FLOAT_SCALES))
     if image.mode == "LAB":
-        return _lab_to_rgb(image)
-    if image.has_transparency_data:
-        return _over_white(image)
-    return image.convert("RGB")
+        return _lab_to_rgb()
+    return _over_white if image.has_transparency_data else None
 
 
-def _grey(values: NDArray[np.generic], full_scale: float) -> Image.Image:
-    scaled = np.clip(values.astype(np.float32) * np.float32(255.0 / full_scale), 0.0, 255.0)
+def _grey(image: Image.Image, full_scale: float) -> Image.Image:
+    values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ImageError("holds pixels that are not numbers")
+    scaled = np.clip(values * np.float32(255.0 / full_scale), 0.0, 255.0)
     return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
 
 
 def _full_scale(image: Image.Image, scales: tuple[float, ...]) -> float:
-    top = float(np.asarray(image).max())
-    if not np.isfinite(np.asarray(image)).all():
-        raise ImageError("holds pixels that are not numbers")
+    top = cast("float", image.getextrema()[1])  # these modes have one channel
     return next((scale for scale in scales if top <= scale), top)
 
 
@@ -51,10 +67,14 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
+def _lab_to_rgb() -> Callable[[Image.Image], Image.Image]:
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
-    converted = ImageCms.applyTransform(image, transform)
-    if converted is None:  # only in place, which this is not
-        raise ImageError("damaged: Lab colours cannot be converted")
-    return converted
+
+    def convert(image: Image.Image) -> Image.Image:
+        converted = ImageCms.applyTransform(image, transform)
+        if converted is None:  # only in place, which this is not
+            raise ImageError("damaged: Lab colours cannot be converted")
+        return converted
+
+    return convert

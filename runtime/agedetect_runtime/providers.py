@@ -21,7 +21,7 @@ CUDA = "CUDAExecutionProvider"
 
 def load_runtime() -> ModuleType:
     """Import onnxruntime; raises ProviderError where it is missing, broken or installed twice."""
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if version_of(name)]
     if len(installed) == 2:  # they share one folder: the later one has overwritten half of the other
         raise ProviderError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
@@ -84,7 +84,8 @@ def cuda_obstacle(runtime: ModuleType) -> str:
     return "no NVIDIA GPU or driver answers, or its CUDA is too old (see nvidia-smi)"
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """Of an installed distribution."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -1,22 +1,26 @@
 """Where estimates are written: a table on a terminal, CSV into a pipe, CSV or JSON lines into a file.
 
-CSV is UTF-8 whatever the file names are: a byte that is not UTF-8 becomes \\xNN. JSON lines keep such a name
-exactly, as the lone surrogates that Python's os.fsencode turns back into its bytes.
+A file grows beside its place (`partfile`) and is put there when every image has its row. `names` says how the
+names of files are written.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from agedetect_runtime.errors import AgedetectError
-from agedetect_runtime.table import write_table
+from agedetect_runtime.names import name_cell, name_text
+from agedetect_runtime.partfile import PartFile, in_one_line
+from agedetect_runtime.table import printable, write_table
 from agedetect_runtime.terminal import print_any_text
 
 if TYPE_CHECKING:
@@ -27,26 +31,64 @@ Write = Callable[["Estimate"], None]
 SUFFIXES = (".csv", ".jsonl")
 
 
+class Rows(Protocol):
+    """Takes a row a call, its line's end included."""
+
+    def write(self, row: str, /) -> object: ...
+
+
+class Format(NamedTuple):
+    """How rows are written, and found again in a file that was left half-way."""
+
+    heading: str
+    write_to: Callable[[Rows], Write]
+    name: Callable[[str], str]
+    read: Callable[[str], tuple[str, str | None]]  # a row's name, as `name` gives it, and its error
+    is_whole: Callable[[bytes], bool]  # whether lines are a row, or its beginning
+
+
+@dataclass(frozen=True)
+class Report:
+    """`write` takes the estimates of `missing`, the paths that have no row yet.
+
+    `kept` rows were there before, `kept_failed` of them without an age.
+    """
+
+    write: Write
+    missing: Iterator[str]
+    kept: int = 0
+    kept_failed: int = 0
+
+
 @contextmanager
-def report_to(output: Path | None, *, coverage: float | None = None, at_least: int | None = None) -> Iterator[Write]:
-    """Give the function that writes one estimate: to `output` by its suffix, else to standard output.
+def report_to(
+    output: Path | None,
+    paths: Iterable[str] = (),
+    *,
+    coverage: float | None = None,
+    at_least: int | None = None,
+    maker: Mapping[str, object] | None = None,
+    resume: bool = False,
+) -> Iterator[Report]:
+    """Report on `paths`: to `output` in the format of its suffix, else to standard output.
 
     `coverage` is the level of the intervals, where there are any; `at_least` the age whose probability is asked
     for, which gets a column of its own.
 
-    The file appears, whole, when the block ends, and not at all when it raises: until then it is written
-    beside its place. Raises AgedetectError where it can't be written.
+    The file appears, whole, when the block ends. When it raises, its rows stay in NAME.part, and a report with
+    `resume`, the same `maker` and the same `paths` goes on behind them. Raises AgedetectError where it can't be
+    written or gone on with.
     """
     if output is None:
-        print_any_text()
-        if sys.stdout.isatty():
-            yield write_table(sys.stdout, coverage=coverage, at_least=at_least)
-        else:
-            yield _csv_rows(sys.stdout, at_least)
+        yield Report(_to_standard_output(coverage, at_least), iter(paths))
         return
-    write_rows = _json_lines if output.suffix.lower() == ".jsonl" else _csv_rows
-    with _replaced(output) as file:
-        yield write_rows(file, at_least)
+    form = (_json_lines if output.suffix.lower() == ".jsonl" else _csv)(at_least)
+    with PartFile(output, form.heading, form.is_whole) as part:
+        missing, kept, kept_failed = iter(paths), 0, 0
+        if part.begin_or_resume(maker or {}, resume=resume):
+            kept, kept_failed = _skip(part, missing, form)
+        yield Report(form.write_to(part), missing, kept, kept_failed)
+        part.finish()
 
 
 def is_report(output: Path) -> bool:
@@ -54,37 +96,71 @@ def is_report(output: Path) -> bool:
     return output.suffix.lower() in SUFFIXES
 
 
-def valid_text(name: str) -> str:
-    """A file name as text that UTF-8 can hold: bytes that were not UTF-8 as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace") if _has_surrogates(name) else name
+def _skip(part: PartFile, paths: Iterator[str], form: Format) -> tuple[int, int]:
+    """Take from `paths` those that have a row; how many, and how many of them failed.
+
+    Row by row against path by path: nothing has to be remembered, and ten million rows take a minute.
+    """
+    kept = failed = 0
+    for row in part.rows():
+        try:
+            name, error = form.read(row)
+        except (ValueError, LookupError, TypeError, csv.Error) as cause:
+            raise part.refusal(f"its row {kept + 1} is damaged") from cause
+        path = next(paths, None)
+        if path is None or form.name(path) != name:
+            now = "there is none" if path is None else f"it is {printable(path)}"
+            raise part.refusal(f"its image {kept + 1} is {printable(name)}, now {now}: new images may only come last")
+        kept += 1
+        failed += bool(error)
+    part.cut()
+    return kept, failed
+
+
+def _csv(at_least: int | None) -> Format:
+    def write_to(rows: Rows) -> Write:
+        def write(estimate: Estimate) -> None:
+            name, *numbers, error = _values(estimate, at_least)
+            cells = ("" if number is None else number for number in numbers)
+            rows.write(_csv_row([name_cell(str(name)), *cells, error or ""]))
+
+        return write
+
+    def read(row: str) -> tuple[str, str]:
+        (cells,) = csv.reader(io.StringIO(row, newline=""), strict=True)
+        return cells[0], cells[-1]
+
+    # A line's end inside quotes belongs to a name; quotes in a name are doubled.
+    return Format(_csv_row(_columns(at_least)), write_to, name_cell, read, lambda lines: lines.count(b'"') % 2 == 0)
+
+
+def _csv_row(cells: Iterable[object]) -> str:
+    row = io.StringIO()
+    csv.writer(row, lineterminator="\r\n").writerow(cells)  # with "\n", Python 3.11 leaves a lone "\r" unquoted
+    return row.getvalue()[:-2] + "\n"
+
+
+def _json_lines(at_least: int | None) -> Format:
+    columns = _columns(at_least)
+
+    def write_to(rows: Rows) -> Write:
+        def write(estimate: Estimate) -> None:
+            name, *others = _values(estimate, at_least)
+            values = dict(zip(columns, (name_text(str(name)), *others), strict=True))
+            rows.write(json.dumps(values) + "\n")
+
+        return write
+
+    def read(row: str) -> tuple[str, str | None]:
+        values = json.loads(row)
+        return values["file"], values["error"]
+
+    return Format("", write_to, name_text, read, lambda lines: True)
 
 
 def _columns(at_least: int | None) -> tuple[str, ...]:
     asked = () if at_least is None else (f"at_least_{at_least}",)
     return ("file", "age", "low", "high", *asked, "error")
-
-
-def _csv_rows(file: TextIO, at_least: int | None) -> Write:
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(_columns(at_least))
-
-    def write(estimate: Estimate) -> None:
-        name, *numbers, error = _values(estimate, at_least)
-        cells = ("" if number is None else number for number in numbers)
-        rows.writerow([valid_text(str(name)), *cells, error or ""])
-        if file is sys.stdout:
-            file.flush()  # the reader of a pipe sees each batch as it is done
-
-    return write
-
-
-def _json_lines(file: TextIO, at_least: int | None) -> Write:
-    columns = _columns(at_least)
-
-    def write(estimate: Estimate) -> None:
-        file.write(json.dumps(dict(zip(columns, _values(estimate, at_least), strict=True))) + "\n")
-
-    return write
 
 
 def _values(estimate: Estimate, at_least: int | None) -> tuple[str | float | None, ...]:
@@ -95,25 +171,23 @@ def _values(estimate: Estimate, at_least: int | None) -> tuple[str | float | Non
     return (str(estimate.source), *rounded, estimate.error)
 
 
-@contextmanager
-def _replaced(path: Path) -> Iterator[TextIO]:
-    place = path.resolve()  # a link stays a link
-    beside = place.with_name(f".{place.name[:200]}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(place)
-    except BrokenPipeError:  # not this file's: a pipe that the block itself writes to
-        raise
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise AgedetectError(f"{path}: cannot be written: {reason}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+def _to_standard_output(coverage: float | None, at_least: int | None) -> Write:
+    print_any_text()
+    if sys.stdout.isatty():
+        return write_table(sys.stdout, coverage=coverage, at_least=at_least)
+    rows, form = _StandardOutput(), _csv(at_least)
+    rows.write(form.heading)
+    return form.write_to(rows)
 
 
-def _has_surrogates(name: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in name)
+class _StandardOutput:
+    def write(self, row: str) -> None:
+        """The reader of a pipe sees each row as it is done. Raises AgedetectError for a full disk."""
+        try:
+            with in_one_line("standard output"):
+                sys.stdout.write(row)
+                sys.stdout.flush()
+        except AgedetectError:
+            # What couldn't be written is still in its buffer, and would fail once more when Python exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agedetect_runtime import providers
+from agedetect_runtime.device_buffer import DeviceBuffer
 from agedetect_runtime.errors import ModelError, ProviderError
+from agedetect_runtime.modelfile import REMEDY, FileVersion, check_model_file
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 
-_REMEDY = "export it with agedetect-export"
+_NOT_TEXT = "its names or its metadata are not text"
+_FOLDING_BYTES = 256 * 2**20  # what ONNX Runtime may compute while it opens a file, a constant each
 
 
 class Ages(NamedTuple):
@@ -32,29 +36,42 @@ class Ages(NamedTuple):
     probabilities: NDArray[np.float32] | None = None
 
 
+Run = Callable[[list[str], NDArray[np.uint8]], list[Any]]
+
+
 @dataclass(frozen=True)
 class Session:
-    """An open model. `provider` is what ONNX Runtime gave; `cuda_note` says why "auto" did without CUDA."""
+    """An open model. `provider` is what ONNX Runtime gave; `cuda_note` says why "auto" did without CUDA.
+
+    On a CPU a run stays on the thread that calls it, so that as many runs as there are cores don't disturb each
+    other; with `all_threads` one run has all of them, on a second ONNX Runtime session made when first needed.
+    """
 
     spec: ModelSpec
     device: str
     provider: str
     cuda_note: str | None
-    _session: Any
+    _run: Run
+    _open_wide: Callable[[], Run | None]
 
-    def run(self, faces: NDArray[np.uint8], *, probabilities: bool = False) -> Ages:
+    @cached_property
+    def _run_wide(self) -> Run:
+        return self._open_wide() or self._run
+
+    def run(self, faces: NDArray[np.uint8], *, probabilities: bool = False, all_threads: bool = False) -> Ages:
         """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device gives up, out of memory say."""
         names = [name for name in self.spec.outputs if probabilities or name != "probabilities"]
+        run = self._run_wide if all_threads else self._run
         try:
-            answers = self._session.run(names, {"faces": faces})
+            answers = run(names, faces)
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise ProviderError(f"ONNX Runtime failed on {self.device}: {_first_line(error)}") from error
         given = dict(zip(names, answers, strict=True))
         return Ages(given["age"], given.get("low"), given.get("high"), given.get("probabilities"))
 
 
-def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads: int | None = None) -> Session:
-    """Open a model that agedetect-export wrote, on "auto", "cpu" or "cuda", with `threads` for one batch.
+def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads: int = 1) -> Session:
+    """Open a model that agedetect-export wrote, on "auto", "cpu" or "cuda"; on a CPU, one run has up to `threads`.
 
     "auto" is CUDA where a session truly gets it, else the CPU. Raises ProviderError where ONNX Runtime or the
     device is missing, ModelError, beginning with the file's name, where the file is not a model of ours.
@@ -62,40 +79,65 @@ def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads
     path = Path(model)
     runtime = providers.load_runtime()
     wanted = providers.providers_for(device, runtime.get_available_providers())
-    _check_file(path)
-    session, cuda_note = _create(runtime, path, wanted, threads)
+    version = check_model_file(path)
+    session, cuda_note = _create(runtime, path, wanted)
     if device == "cuda" and cuda_note:
         raise ProviderError(f"device cuda: ONNX Runtime could not start CUDA: {cuda_note}")
     got = session.get_providers()
-    spec = _read_spec(session, path.name)
-    _check_graph(session, spec, path.name)
-    taken = "cuda" if providers.CUDA in got else "cpu"
-    return Session(spec, taken, got[0], cuda_note, session)
+    try:
+        spec = _read_spec(session, path.name)
+        _check_graph(session, spec, path.name)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path.name}: {_NOT_TEXT}; {REMEDY}") from error
+    if providers.CUDA in got:
+        buffer = DeviceBuffer(runtime, session, "cuda")
+        return Session(spec, "cuda", got[0], cuda_note, buffer.run, lambda: None)
+    open_wide = partial(_open_wide, runtime, path, version, threads)
+    return Session(spec, "cpu", got[0], cuda_note, _plain(session), open_wide)
 
 
-def _create(runtime: ModuleType, path: Path, wanted: list[str], threads: int | None) -> tuple[Any, str | None]:
+def _plain(session: Any) -> Run:
+    return lambda names, faces: session.run(names, {"faces": faces})
+
+
+def _open_wide(runtime: ModuleType, path: Path, version: FileVersion, threads: int) -> Run | None:
+    """None for one thread, and where the file is no longer the one that was opened: another model's ages are worse."""
+    if threads == 1:
+        return None
+    try:
+        wide = _create_on(runtime, path, [providers.CPU], threads)
+        return _plain(wide) if check_model_file(path) == version else None
+    except ModelError:
+        return None
+
+
+def _create(runtime: ModuleType, path: Path, wanted: list[str]) -> tuple[Any, str | None]:
     """A session, and why it lacks CUDA where CUDA was among the wanted."""
     if providers.CUDA not in wanted:
-        return _create_on(runtime, path, wanted, threads), None
+        return _create_on(runtime, path, wanted), None
     providers.preload_cuda(runtime)
     # Its log says, over many lines, what the error or the note will say in one.
     runtime.set_default_logger_severity(4)
     try:
-        session = _create_on(runtime, path, wanted, threads)
+        session = _create_on(runtime, path, wanted)
     except ModelError as error:
         # The model's fault or CUDA's? If the CPU takes it, CUDA's.
-        session = _create_on(runtime, path, [providers.CPU], threads)
+        session = _create_on(runtime, path, [providers.CPU])
         return session, _first_line(error.__cause__ or error)
     finally:
         runtime.set_default_logger_severity(2)
     return session, None if providers.CUDA in session.get_providers() else providers.cuda_obstacle(runtime)
 
 
-def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int | None) -> Any:
+def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int = 1) -> Any:
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # 3: errors; its warnings are about graph optimisation
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # its errors are raised as well, and its warnings are about graph optimisation
+    # Known since ONNX Runtime 1.27, ignored before. Its own limit is 1 GB.
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(_FOLDING_BYTES))
+    # Its own choice is a thread a core, tied to it, which spins while it waits: they would take the cores from
+    # the threads that decode, and from everything else on the machine (docs/performance.md).
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # With its fall-back ONNX Runtime would print, and go on with the CPU when CUDA fails.
         chosen = [providers.with_options(provider) for provider in wanted]
@@ -104,7 +146,9 @@ def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int 
         reason = _first_line(error).replace(str(path), path.name)
         if type(error).__name__ == "InvalidProtobuf":
             reason = "not an ONNX file, or truncated"
-        raise ModelError(f"{path.name}: {reason}; {_REMEDY}") from error
+        if isinstance(error, UnicodeDecodeError):
+            reason = _NOT_TEXT
+        raise ModelError(f"{path.name}: {reason}; {REMEDY}") from error
 
 
 def _location(path: Path) -> str | bytes:
@@ -115,32 +159,14 @@ def _location(path: Path) -> str | bytes:
     return str(path)
 
 
-def _check_file(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            with path.open("rb") as file:
-                if file.read(1):
-                    return
-            raise ModelError(f"{path.name}: empty file; {_REMEDY}")
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ModelError(f"{path.name}: cannot be read: {reason}; {_REMEDY}") from error
-    kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-    raise ModelError(f"{path.name}: is {kind}; give an .onnx file that agedetect-export wrote")
-
-
 def _read_spec(session: Any, name: str) -> ModelSpec:
-    try:
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{name}: its metadata is not text; {_REMEDY}") from error
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise ModelError(f"{name}: no {METADATA_KEY!r} metadata; {_REMEDY}")
+        raise ModelError(f"{name}: no {METADATA_KEY!r} metadata; {REMEDY}")
     try:
         return ModelSpec.from_json(text)
     except ModelError as error:
-        raise ModelError(f"{name}: {error}; {_REMEDY}") from error
+        raise ModelError(f"{name}: {error}; {REMEDY}") from error
 
 
 def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
@@ -149,18 +175,18 @@ def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shapes = [(node.name, node.type, node.shape[1:]) for node in inputs]
     if shapes != [("faces", "tensor(uint8)", [size, size, 3])]:
-        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {_REMEDY}")
+        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {REMEDY}")
     if isinstance(inputs[0].shape[0], int):
-        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {_REMEDY}")
+        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {REMEDY}")
     names = [node.name for node in outputs]
     expected = list(spec.outputs)
     if names[: len(expected)] != expected or set(names[len(expected) :]) & {"low", "high"}:
-        raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {_REMEDY}")
+        raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {REMEDY}")
     for node in outputs[: len(expected)]:
         columns = [spec.bins] if node.name == "probabilities" else []
         if node.type != "tensor(float)" or node.shape[1:] != columns:
             shape = f"(batch, {spec.bins})" if columns else "(batch,)"
-            raise ModelError(f"{name}: its output {node.name} is not float32 {shape}; {_REMEDY}")
+            raise ModelError(f"{name}: its output {node.name} is not float32 {shape}; {REMEDY}")
 
 
 def _first_line(error: BaseException) -> str:

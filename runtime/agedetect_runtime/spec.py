@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
@@ -41,20 +42,20 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
-            raise ModelError(f"schema {self.schema!r} is unknown; this version reads schema {SCHEMA}")
+            raise ModelError(f"schema {_shown(self.schema)} is unknown; this version reads schema {SCHEMA}")
         for name in ("backbone", "precision", "card"):
             if not isinstance(getattr(self, name), str):
-                raise ModelError(f"{name} {getattr(self, name)!r} is not text")
+                raise ModelError(f"{name} {_shown(getattr(self, name))} is not text")
         if not (isinstance(self.image_size, int) and 16 <= self.image_size <= 4096):
-            raise ModelError(f"image_size {self.image_size!r} is not a whole number from 16 to 4096")
+            raise ModelError(f"image_size {_shown(self.image_size)} is not a whole number from 16 to 4096")
         if self.resampling not in RESAMPLINGS:
-            raise ModelError(f"resampling {self.resampling!r} is none of {', '.join(RESAMPLINGS)}")
+            raise ModelError(f"resampling {_shown(self.resampling)} is none of {', '.join(RESAMPLINGS)}")
         if self.head not in HEADS:
-            raise ModelError(f"head {self.head!r} is none of {', '.join(HEADS)}")
+            raise ModelError(f"head {_shown(self.head)} is none of {', '.join(HEADS)}")
         if not (_is_number(self.min_age) and _is_number(self.max_age) and self.min_age < self.max_age):
-            raise ModelError(f"age range {self.min_age!r} to {self.max_age!r} is no range")
+            raise ModelError(f"age range {_shown(self.min_age)} to {_shown(self.max_age)} is no range")
         if self.coverage is not None and not (_is_number(self.coverage) and 0 < self.coverage < 1):
-            raise ModelError(f"coverage {self.coverage!r} is not between 0 and 1")
+            raise ModelError(f"coverage {_shown(self.coverage)} is not between 0 and 1")
         if not isinstance(self.provenance, Mapping):
             raise ModelError("provenance is not a JSON object")
 
@@ -86,12 +87,16 @@ class ModelSpec:
         if not isinstance(value, dict):
             raise ModelError(f"its {METADATA_KEY!r} metadata is not a JSON object")
         if value.get("schema") != SCHEMA:
-            raise ModelError(f"schema {value.get('schema')!r} is unknown; this version reads schema {SCHEMA}")
+            raise ModelError(f"schema {_shown(value.get('schema'))} is unknown; this version reads schema {SCHEMA}")
         needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
         if missing := [name for name in needed if name not in value]:
             raise ModelError(f"its {METADATA_KEY!r} metadata lacks {', '.join(missing)}")
         known = {f.name for f in fields(cls)}
         return cls(**{name: item for name, item in value.items() if name in known})
+
+
+def _shown(value: object) -> str:
+    return reprlib.repr(value)  # clipped: somebody else's value may be of any size
 
 
 def _is_number(value: object) -> bool:

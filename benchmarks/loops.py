@@ -1,0 +1,74 @@
+"""The loops that people write around the same network, against ours, on the same files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from agedetect_runtime import AgeEstimator
+from benchmarks.material import Network
+from benchmarks.rates import in_turns, table
+
+_TORCH_BATCH = 32
+
+
+def report(model: Path, paths: Sequence[str], rounds: int) -> str:
+    """Images per second of each loop and ours as a multiple of it; compiling isn't counted."""
+    estimator = AgeEstimator(model, device="cpu")
+    size = estimator.spec.image_size
+    network = Network(estimator.spec.backbone)
+    compiled = torch.compile(network, dynamic=True)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    share = paths[: max(_TORCH_BATCH, len(paths) // rounds)]
+
+    def eager() -> int:
+        with torch.inference_mode():
+            return len([network(torch.from_numpy(_open(path, size))[None]).item() for path in share])
+
+    def one_at_a_time() -> int:
+        return len([session.run(None, {"faces": _open(path, size)[None]}) for path in share])
+
+    def loader() -> int:
+        workers = os.cpu_count() or 1
+        with torch.inference_mode():
+            batches = DataLoader(_Files(share, size), batch_size=_TORCH_BATCH, num_workers=workers)
+            return sum(len(compiled(batch)) for batch in batches)
+
+    rates = in_turns(
+        {
+            "Pillow, torch eager, one image at a time": eager,
+            "Pillow, ONNX Runtime, one image at a time": one_at_a_time,
+            f"torch DataLoader, torch.compile, batches of {_TORCH_BATCH}": loader,
+            "agedetect, one image at a time (`predict`)": lambda: len([estimator.predict(path) for path in share]),
+            "agedetect (`predict_many`)": lambda: sum(1 for _ in estimator.predict_many(share)),
+        },
+        rounds,
+    )
+    best = rates["agedetect (`predict_many`)"]
+    return table(
+        ["loop", "images/s", "`predict_many` is"],
+        [[name, f"{rate:.1f}", f"{best / rate:.2f}x"] for name, rate in rates.items()],
+    )
+
+
+def _open(path: str, size: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+
+class _Files(Dataset[torch.Tensor]):
+    def __init__(self, paths: Sequence[str], size: int) -> None:
+        self.paths, self.size = paths, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(_open(self.paths[index], self.size))

@@ -1,0 +1,100 @@
+"""Folders are read in the order of paths, whatever their size, with memory for a bounded number of names."""
+
+from __future__ import annotations
+
+import io
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from agedetect_runtime import listing
+from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.listing import list_images, walk_images
+
+TREE = (
+    "a.jpg",
+    "a-b/c.jpg",
+    "a/b.jpg",
+    "a/b/c.jpg",
+    "a.b/d.jpg",
+    "a/z.png",
+    "A.jpg",
+    "é.jpg",
+    "b/.hidden.jpg",
+    "b/x.txt",
+)
+
+
+def plant(folder: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 1000])
+def test_images_come_in_the_order_of_their_paths_however_few_names_are_sorted_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(listing, "_AT_ONCE", at_once)
+    folder = str(plant(tmp_path, TREE))
+    expected = sorted(f"{folder}/{name}" for name in TREE if not name.startswith("b/"))
+    assert list(walk_images(folder)) == expected
+    paths, total = list_images([folder, "one.jpg", folder], io.BytesIO())
+    assert list(paths) == [*expected, "one.jpg", *expected]
+    assert total == 2 * len(expected) + 1
+
+
+def test_each_folder_is_read_once_whatever_links_lead_to_it(tmp_path: Path) -> None:
+    plant(tmp_path, ("real/a.jpg", "real/deep/b.jpg"))
+    (tmp_path / "real" / "deep" / "up").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "real")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    paths, total = list_images([str(tmp_path)], io.BytesIO())
+    assert [Path(path).name for path in paths] == ["a.jpg", "b.jpg", "loop.jpg"]
+    assert total == 3
+
+
+def test_folders_as_deep_as_paths_can_be_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):  # deeper than Python recurses
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("a.jpg").touch()
+    deep = str(tmp_path) + "/d" * 1200
+    assert list(walk_images(str(tmp_path))) == [f"{deep}/a.jpg"]
+    Path("a.jpg").unlink()
+    os.removedirs(deep)  # pytest's own cleaning recurses
+
+
+def test_standard_input_is_read_as_its_paths_are_used() -> None:
+    lines = io.BytesIO(b"a.jpg\n\nb.jpg\r\nc.jpg")
+    paths, total = list_images(["x.jpg", "-"], lines)
+    used = iter(paths)
+    assert (next(used), lines.tell(), total) == ("x.jpg", 0, None)
+    assert [*used] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_a_folder_without_images_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(AgedetectError, match="no images in this folder or below"):
+        list_images([str(plant(tmp_path, ("b/x.txt",)))], io.BytesIO())
+
+
+def test_walking_a_large_folder_takes_memory_for_the_names_of_one_sorting_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3000):
+        (tmp_path / f"{number:05}.jpg").touch()
+
+    def peak(at_once: int) -> int:
+        monkeypatch.setattr(listing, "_AT_ONCE", at_once)
+        tracemalloc.start()
+        paths, total = list_images([str(tmp_path)], io.BytesIO())
+        assert sum(1 for _ in paths) == total == 3000
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(100) < peak(3000) / 5  # twice 100 names, and what Python needs besides

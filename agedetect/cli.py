@@ -1,4 +1,4 @@
-"""`agedetect train | audit | draw`. What costs time to import is imported by the command that needs it."""
+"""`agedetect train | audit | evaluate | draw`. What costs time to import is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,14 @@ from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.errors import ConfigError
 from agedetect_runtime.terminal import needs_extra, one_line_errors
+
+if TYPE_CHECKING:
+    from agedetect.faces import Face
+    from agedetect.judge import Ask
+    from agedetect.predictions import Predictions
+    from agedetect.predictor import Predictor
+
+SIDES = ("auto", "test", "validation", "all")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -97,6 +105,62 @@ def audit_command(data: Path, output: Path) -> None:
         write_audit(report, face_set, output)
     click.echo(format_audit(report))
     click.echo(f"\nWritten: {output / 'audit.json'}, {output / 'audit.html'}")
+
+
+@main.command("evaluate")
+@click.argument("models", metavar="MODEL [OTHER]", nargs=-1, required=True)
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--side", type=click.Choice(SIDES), default="auto", help="Of the model's split; auto: its test side.")
+@click.option("--output", type=click.Path(path_type=Path), default="evaluation", help="Folder of the report.")
+@click.option("--flip-average", is_flag=True, help="Answer with the mean over a face and its mirror image.")
+def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Path, flip_average: bool) -> None:
+    """Judge MODEL on the labelled faces of DATA (a folder, archive or CSV manifest), or compare it with OTHER.
+
+    A model is an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder.
+    Where DATA is what trained it, only the faces that it never saw count.
+
+    \b
+    agedetect evaluate model.onnx UTKFace_data --output evaluation
+    agedetect evaluate models:/agedetect@champion models:/agedetect@candidate UTKFace_data
+    """
+    if len(models) > 2:
+        raise click.UsageError(f"{len(models)} models: give one, or two to compare")
+    with one_line_errors(), needs_extra("train"):
+        from agedetect.comparison import format_comparison
+        from agedetect.evaluation_files import write_evaluation
+        from agedetect.evaluation_text import format_evaluation
+        from agedetect.faces import read_faces
+        from agedetect.files import write_whole
+        from agedetect.judge import judge, judge_two
+        from agedetect.predictor import open_predictor
+
+        predictors = [open_predictor(model) for model in models]
+        face_set = read_faces(data)
+        ask = _asking(flip_average)
+        if len(predictors) == 2:
+            first, second = predictors
+            comparison = judge_two(first, second, face_set, side, flip_average=flip_average, ask=ask)
+            written = [output / "comparison.json"]
+            write_whole(written[0], comparison.to_json())
+            click.echo(format_comparison(comparison))
+        else:
+            result = judge(predictors[0], face_set, side, flip_average=flip_average, ask=ask)
+            written = write_evaluation(result, output)[:2]
+            click.echo(format_evaluation(result))
+    click.echo(f"\nWritten: {', '.join(map(str, written))}")
+
+
+def _asking(flip_average: bool) -> Ask:
+    """Asks a model, with a bar on a terminal."""
+    from tqdm import tqdm
+
+    from agedetect.predictor import predict
+
+    def ask(predictor: Predictor, faces: tuple[Face, ...], label: str) -> Predictions:
+        with tqdm(total=len(faces), desc=label, unit="img", disable=None, leave=False) as bar:
+            return predict(predictor, faces, flip_average=flip_average, done=bar.update)
+
+    return ask
 
 
 @main.command("draw")

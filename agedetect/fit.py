@@ -12,8 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
+from agedetect.averaging import moving_average
 from agedetect.config import TrainConfig
 from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
 from agedetect.errors import DataError, RunError
@@ -150,7 +151,7 @@ class Fit:
         share_batches(self.model, self.fabric)
         groups = parameter_groups(self.model, phase.learning_rate, self.config.layer_decay)
         module, optimizer = self.fabric.setup(self.model, self._adamw(groups))
-        averaged = self._averaged()
+        averaged = moving_average(self.model, self.config.ema_decay) if self.config.ema_decay else None
         judged = averaged.module if averaged else self.model
         batches = ShuffledBatches(
             len(self.train),
@@ -169,13 +170,6 @@ class Fit:
             return self.map_faces(judged.eval(), self.validation, "validation")
 
         return Task(self.model, module, optimizer, epoch_batches, len(batches), validate, averaged)
-
-    def _averaged(self) -> AveragedModel | None:
-        """The exponential moving average of weights and batch norm's statistics over the steps of the full phase."""
-        if not self.config.ema_decay:
-            return None
-        average = get_ema_multi_avg_fn(self.config.ema_decay)  # type: ignore[no-untyped-call]
-        return AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
 
     def predict(self, faces: Sequence[Face], label: str) -> Tensor:
         """The head's outputs, (N, C), in float32 and evaluation mode: what an exported file answers from."""

@@ -40,34 +40,6 @@ def curves(epochs: Sequence[Epoch]) -> Figure:
     return figure
 
 
-def predicted_against_true(true: Years, predicted: Years) -> Figure:
-    figure, axes = _single("predicted against true age", "true age (years)", "predicted age (years)")
-    top = max(true.max(), predicted.max()) + 2
-    axes.plot([0, top], [0, top], color="black", linewidth=1)
-    axes.fill_between([0, top], [-5, top - 5], [5, top + 5], color="tab:green", alpha=0.15, label="within ±5 years")
-    axes.scatter(true, predicted, s=8, alpha=0.35, linewidths=0)
-    axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
-    axes.legend(loc="upper left")
-    return figure
-
-
-def error_by_age(true: Years, predicted: Years) -> Figure:
-    """MAE and signed error by decade of true age, n over each bar."""
-    figure, axes = _single("error by age", "true age (years)", "years")
-    decades = (true // 10 * 10).astype(int)
-    present = np.unique(decades)
-    error = predicted - true
-    mae = [float(np.abs(error[decades == decade]).mean()) for decade in present]
-    bias = [float(error[decades == decade].mean()) for decade in present]
-    axes.bar(present + 5, mae, width=8, color="tab:blue", alpha=0.7, label="MAE")
-    axes.plot(present + 5, bias, color="tab:red", marker="o", label="mean signed error")
-    axes.axhline(0, color="black", linewidth=0.8)
-    for decade, height in zip(present, mae, strict=True):
-        axes.annotate(f"n={np.sum(decades == decade)}", (decade + 5, height), ha="center", va="bottom", fontsize=8)
-    axes.legend()
-    return figure
-
-
 def residuals(true: Years, predicted: Years) -> Figure:
     figure, axes = _single("residuals on the test split", "predicted minus true age (years)", "images")
     error = predicted - true

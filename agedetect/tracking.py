@@ -33,7 +33,9 @@ from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.errors import RunError
 from agedetect.evaluate import Metrics
-from agedetect.faces import Face, FaceSet
+from agedetect.evaluation import Evaluation
+from agedetect.evaluation_files import write_evaluation
+from agedetect.faces import FaceSet
 from agedetect.phases import Checkpoint, Epoch, Snapshot
 from agedetect.program import AgeProgram
 from agedetect.splits import Splits, write_splits
@@ -72,7 +74,7 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     parent = mlflow.active_run()
     if resume is None and parent is None and not any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN):
         mlflow.set_experiment(EXPERIMENT)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
+    _hide_transfer_bars()
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
     name = f"fold {config.fold}" if parent else None
     started = mlflow.start_run(run_id=resume, run_name=name, nested=parent is not None, log_system_metrics=True)
@@ -176,22 +178,12 @@ class Run:
         state: dict[str, Any] = torch.load(_download(self.id, _BEST), "cpu", weights_only=True)
         return state
 
-    def log_test(self, faces: Sequence[Face], answers: NDArray[np.float64], test: Metrics) -> None:
-        """`answers` are a program's, (N, C): age, low, high, ..."""
-        mlflow.log_metrics({f"test/{name}": value for name, value in test.to_dict().items()})
-        table = pd.DataFrame(
-            {
-                "path": [str(face.path) for face in faces],
-                "age": [face.age for face in faces],
-                "predicted": answers[:, 0],
-                "low": answers[:, 1],
-                "high": answers[:, 2],
-                "gender": [face.gender for face in faces],
-                "race": [face.race for face in faces],
-            }
-        )
-        table["error"] = table["predicted"] - table["age"]
-        mlflow.log_text(table.to_csv(index=False), "predictions/test.csv")
+    def log_evaluation(self, result: Evaluation) -> None:
+        """The test metrics, and the report: evaluation.html and .json, figures, every prediction."""
+        mlflow.log_metrics({f"test/{name}": value for name, value in result.metrics().items()})
+        with tempfile.TemporaryDirectory() as folder:
+            write_evaluation(result, Path(folder))
+            mlflow.log_artifacts(folder, "evaluation")
 
     def log_folds(self, tests: Sequence[Metrics]) -> None:
         """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_deviation`."""
@@ -219,6 +211,7 @@ class Run:
                 metadata={METADATA_KEY: spec.to_json()},
                 pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
             )
+        mlflow.log_text(spec.card, "model_card.md")
         if self.config.registered_model_name == "none":
             return Registered(info.model_uri)
         return self._register(info.model_uri, spec)
@@ -282,5 +275,10 @@ def _log_file(folder: Path, artifact: str, write: Callable[[Path], object]) -> N
     mlflow.log_artifact(str(path), str(Path(artifact).parent))
 
 
+def _hide_transfer_bars() -> None:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
+
+
 def _download(run_id: str, artifact: str) -> Path:
+    _hide_transfer_bars()
     return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=artifact))

@@ -7,6 +7,7 @@ import logging
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from agedetect import __version__, plots, tracking
+from agedetect.card import card
 from agedetect.config import TrainConfig
 from agedetect.drawn import draw_face
 from agedetect.errors import ConfigError, DataError
@@ -23,8 +25,11 @@ from agedetect.faces import Face, FaceSet, read_faces, require_few_skipped
 from agedetect.fit import Fit
 from agedetect.heads import MAX_AGE, MIN_AGE
 from agedetect.intervals import Answers, faces_to_calibrate, fit_interval
+from agedetect.judge import evaluate_run
+from agedetect.leaks import trained_copies
 from agedetect.model import AgeModel, build_model
 from agedetect.phases import Checkpoint, Epoch
+from agedetect.predictions import Predictions
 from agedetect.processes import close, keep_freed_memory, open_fabric, to_numpy
 from agedetect.program import AgeProgram
 from agedetect.progress import Progress
@@ -69,11 +74,14 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
         history = _fit(fit, run, checkpoint)
         model.load_state_dict(fabric.broadcast(run.best_weights() if run else {}))
         program = _calibrate(fit, splits.validation, config.coverage)
-        outputs = fit.predict(splits.test, "test")  # the one time that the test faces are looked at
-        answers = to_numpy(program.answers(outputs))
-        test = measure([face.age for face in splits.test], answers[:, 0])
-        registered = _report(run, program, splits, answers, test) if run else None
+        # the one time that the test faces are looked at
+        answer = partial(_predict, fit, program)
+        predictions = answer(splits.test)
+        copies = trained_copies(splits)
+        on_copies = answer(copies) if copies else None
+        registered = _report(run, program, face_set, splits, predictions, on_copies) if run else None
     close(fabric)
+    test = measure(predictions.true, predictions.age)
     return Trained(history, test, run.id if run else None, registered)
 
 
@@ -139,17 +147,33 @@ def _calibrate(fit: Fit, validation: tuple[Face, ...], level: float) -> AgeProgr
     return AgeProgram(fit.model, fit_interval(answers, true, level).to(outputs.device))
 
 
-def _report(run: Run, program: AgeProgram, splits: Splits, answers: NDArray[np.float64], test: Metrics) -> Registered:
-    """Logs the test metrics, figures and predictions, and the model with its spec."""
-    ages, predicted = np.array([face.age for face in splits.test]), answers[:, 0]
-    run.log_test(splits.test, answers, test)
-    run.log_figure("predicted_against_true", plots.predicted_against_true(ages, predicted))
-    run.log_figure("error_by_age", plots.error_by_age(ages, predicted))
-    run.log_figure("residuals", plots.residuals(ages, predicted))
-    run.log_figure("worst_errors", plots.worst_errors(splits.test, predicted))
-    spec = describe(program, run, splits, test)
+def _predict(fit: Fit, program: AgeProgram, faces: tuple[Face, ...]) -> Predictions:
+    answers = to_numpy(program.answers(fit.predict(faces, "test")))
+    age, low, high = answers[:, :3].T
+    chances = answers[:, 3:] if answers.shape[1] > 3 else None
+    return Predictions.of(faces, age, low, high, chances, min_age=MIN_AGE)
+
+
+def _report(
+    run: Run,
+    program: AgeProgram,
+    face_set: FaceSet,
+    splits: Splits,
+    predictions: Predictions,
+    copies: Predictions | None,
+) -> Registered:
+    """Logs the test metrics, figures and report, and the model with its spec and card."""
+    config = run.config
+    name = config.model_name if config.registered_model_name == "none" else config.registered_model_name
+    result = evaluate_run(predictions, splits, face_set, model=name, level=config.coverage, copies=copies)
+    run.log_evaluation(result)
+    run.log_figure("residuals", plots.residuals(predictions.true, predictions.age))
+    run.log_figure("worst_errors", plots.worst_errors(splits.test, predictions.age))
+    spec = describe(program, run, splits, measure(predictions.true, predictions.age))
+    told = card(spec, result, config.to_dict(), splits, face_set, licence=config.data_licence)
+    spec = dataclasses.replace(spec, card=told)
     registered = run.log_model(program.cpu(), spec, _example(spec))
-    log.info("test MAE %.3f years (n=%d); model %s", test.mae, len(ages), registered.uri)
+    log.info("test MAE %.3f years (n=%d); model %s", result.overall.mae.value, result.n, registered.uri)
     return registered
 
 

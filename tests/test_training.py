@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from agedetect.predictions import read_predictions
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 from conftest import SMALL_RUN, command_environment, listen_to_ctrl_c, options, program, run_command
 
@@ -55,7 +55,9 @@ def test_every_promised_metric_is_logged_at_every_epoch(small_run):
     for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10", "loss"):
         assert [step for step, _ in found[f"validation/{name}"]] == [1, 2, 3, 4]
     assert {f"test/{name}" for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10")} <= found.keys()
-    assert [value for _, value in found["train/learning_rate"]] == [1e-3, 1e-3, 1e-5, 1e-5]
+    # Eight steps an epoch: the full phase warms up in its first, and its last step is the eighth of the cosine's
+    last = 1e-5 * (1 + np.cos(np.pi * 7 / 8)) / 2
+    assert [value for _, value in found["train/learning_rate"]] == pytest.approx([1e-3, 1e-3, 1e-5, last])
     assert [value for _, value in found["train/phase"]] == [1, 1, 2, 2]
     assert found["validation/rmse"][0][1] == pytest.approx(found["validation/mse"][0][1] ** 0.5)
 
@@ -73,19 +75,22 @@ def test_the_run_holds_its_parameters_data_figures_and_predictions(small_run):
         "train",
         "validation",
     ]
-    figures = ("curves", "predicted_against_true", "error_by_age", "residuals", "worst_errors")
-    expected = {f"figures/{name}.png" for name in figures}
-    expected |= {"config.json", "data/splits.csv", "data/skipped.json", "predictions/test.csv"}
+    expected = {f"figures/{name}.png" for name in ("curves", "residuals", "worst_errors")}
+    expected |= {f"evaluation/{name}" for name in ("evaluation.html", "evaluation.json", "predictions.csv", "figures")}
+    expected |= {"config.json", "data/splits.csv", "data/skipped.json", "model_card.md"}
     assert expected <= artifacts(small_run, run)
     assert any(name.startswith("system/") for name in run.data.metrics)
 
 
 def test_the_test_metrics_are_those_of_the_logged_predictions(small_run, tmp_path):
     run = only_run(small_run)
-    path = client_of(small_run).download_artifacts(run.info.run_id, "predictions/test.csv", str(tmp_path))
-    table = pd.read_csv(path)
-    assert (table.predicted - table.age).abs().mean() == pytest.approx(run.data.metrics["test/mae"])
-    assert np.mean((table.predicted - table.age).abs() <= 5) == pytest.approx(run.data.metrics["test/within_5"])
+    path = client_of(small_run).download_artifacts(run.info.run_id, "evaluation/predictions.csv", str(tmp_path))
+    predictions, metrics = read_predictions(Path(path)), run.data.metrics
+    assert np.abs(predictions.error).mean() == pytest.approx(metrics["test/mae"])
+    assert np.mean(np.abs(predictions.error) <= 5) == pytest.approx(metrics["test/within_5"])
+    inside = (predictions.low <= predictions.true) & (predictions.true <= predictions.high)
+    assert inside.mean() == pytest.approx(metrics["test/coverage"])
+    assert metrics["test/mae_low"] < metrics["test/mae"] < metrics["test/mae_high"]
 
 
 def test_the_model_is_registered_as_candidate_and_describes_itself(small_run):
@@ -105,9 +110,9 @@ assert not [name for name in sys.modules if name.startswith("agedetect")]
 model = mlflow.pytorch.load_model("models:/agedetect@candidate")
 info = mlflow.models.get_model_info("models:/agedetect@candidate")
 faces = torch.randint(0, 256, (7, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-batched = model(faces).tolist()
-single = [model(face[None]).item() for face in faces]
-served = mlflow.pyfunc.load_model("models:/agedetect@candidate").predict(faces.numpy()).tolist()
+batched = model(faces).flatten().tolist()
+single = [value for face in faces for value in model(face[None]).flatten().tolist()]
+served = mlflow.pyfunc.load_model("models:/agedetect@candidate").predict(faces.numpy()).flatten().tolist()
 loaded = [name for name in sys.modules if name.startswith("agedetect")]
 print(json.dumps([batched, single, served, info.metadata, loaded, str(info.signature)]))
 """
@@ -126,8 +131,14 @@ def test_the_model_loads_without_our_code_or_pickle_for_any_batch_size(small_run
     assert ours == []
     assert batched == pytest.approx(single, abs=1e-4)
     assert served == pytest.approx(batched, abs=1e-6)
+    age, low, high, *probabilities = batched[:120]
+    assert low <= age <= high
+    assert len(probabilities) == 117
+    assert age == pytest.approx(sum(year * share for year, share in enumerate(probabilities)), abs=1e-4)
     spec = ModelSpec.from_json(metadata[METADATA_KEY])
     assert (spec.image_size, spec.resampling, spec.backbone) == (32, "bilinear", "mobilenet_v2")
+    assert (spec.coverage, spec.head) == (0.9, "distribution")
+    assert spec.provenance["split"] == {"protocol": "holdout", "seed": 0, "fold": 0}
     assert "(-1, 32, 32, 3)" in signature
 
 
@@ -195,6 +206,24 @@ def test_two_processes_make_one_run_with_the_metrics_of_one_process(small_run, d
         ours, theirs = (np.array([value for _, value in found[name]]) for found in (together, alone))
         # 1e-3 years for an MAE; the loss is in years squared, some 400 here, and so is measured by its size
         assert np.abs(ours - theirs).max() < 1e-3 * (theirs.max() if name == "train/loss" else 1), name
+
+
+def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(drawn_faces, tmp_path):
+    shortest = {**SMALL_RUN, "epochs": 1, "head_epochs": 1, "protocol": "folds5"}
+    done = run_command([program("agedetect"), "train", "--data-dir", drawn_faces, *options(shortest)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    client = client_of(tmp_path)
+    runs = client.search_runs([client.get_experiment_by_name("agedetect").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted(run.data.params["fold"] for run in children) == list("01234")
+    assert len({run.data.tags["test_fingerprint"] for run in children}) == 5
+    errors = [run.data.metrics["test/mae"] for run in children]
+    assert parent.data.metrics["test/mae"] == pytest.approx(np.mean(errors))
+    assert parent.data.metrics["test/mae_deviation"] == pytest.approx(np.std(errors, ddof=1))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert f"test MAE {np.mean(errors):.3f} years, standard deviation" in done.stdout
+    assert not client.search_registered_models()  # a protocol measures a recipe
 
 
 def test_a_run_does_not_resume_on_other_faces(drawn_faces, tmp_path):

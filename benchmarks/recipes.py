@@ -1,0 +1,112 @@
+"""What each part of the training recipe brings: one change at a time, same faces, same split, same seed.
+
+    python -m benchmarks.recipes train half.csv --weights FILE     # a run and a registered model for each recipe
+    python -m benchmarks.recipes compare half.csv                  # the table, on the validation faces
+
+`half.csv` is what `python -m benchmarks.recipes halve UTKFace_data half.csv` writes: every second file by its name.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+
+from agedetect.bootstrap import bounded_mean
+from agedetect.comparison import compare
+from agedetect.faces import read_faces
+from agedetect.predictions import Predictions
+from agedetect.predictor import open_predictor, predict
+from agedetect.sides import choose_faces
+
+BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
+PLAIN = "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --full-learning-rate 3e-4"
+BASE = "--augment flip,crop"
+RECIPES = {
+    "base": BASE,
+    "seed recipe": PLAIN,
+    "MSE": f"{BASE} --head regression",
+    "L1": f"{BASE} --head regression --loss l1",
+    "Focal MSE": f"{BASE} --head regression --use-focal-loss",
+    "cross-entropy": f"{BASE} --loss cross_entropy",
+    "soft labels": f"{BASE} --loss soft_labels",
+    "no averaged weights": f"{BASE} --ema-decay 0",
+    "plateau": f"{BASE} --schedule plateau",
+    "no warm-up": f"{BASE} --warmup-epochs 0",
+    "layer-wise rates": f"{BASE} --layer-decay 0.85",
+    "rate 1e-3": f"{BASE} --full-learning-rate 1e-3",
+    "flips only": "--augment flip",
+    "and erasing": f"{BASE},erase",
+    "and rotation": f"{BASE},rotate",
+    "and colour": f"{BASE},colour",
+    "and blur, JPEG": f"{BASE},blur,jpeg",
+    "all of them": "",
+}
+
+
+@click.group()
+def main() -> None:
+    """Train the recipes, and compare them."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+def halve(folder: Path, output: Path) -> None:
+    """Write a manifest of every second face in FOLDER, by name."""
+    faces = read_faces(folder).faces[::2]
+    with output.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "age", "gender", "race"])
+        rows.writerows([face.path, f"{face.age:g}", face.gender, face.race] for face in faces)
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--weights", required=True, help="State dict file of MobileNetV2.")
+@click.option("--only", multiple=True, type=click.Choice(list(RECIPES)), help="These recipes instead of all.")
+def train(data: Path, weights: str, only: tuple[str, ...]) -> None:
+    """A run for each recipe, registered under the recipe's name."""
+    for name in only or RECIPES:
+        given = ["--data-dir", str(data), "--model-name", "mobilenet_v2", "--weights", weights]
+        command = [sys.executable, "-m", "agedetect", "train", *given, "--registered-model-name", registered(name)]
+        subprocess.run([*command, *BUDGET.split(), *RECIPES[name].split()], check=True)
+
+
+@main.command("compare")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, type=click.Choice(list(RECIPES)), help="These recipes instead of all.")
+def compare_command(data: Path, only: tuple[str, ...]) -> None:
+    """The validation MAE of each recipe, and its paired difference from the base's, with 95% intervals."""
+    face_set = read_faces(data)
+
+    def answers(name: str, flip_average: bool = False) -> Predictions:
+        predictor = open_predictor(f"models:/{registered(name)}@candidate")
+        return predict(predictor, choose_faces(face_set, predictor.spec, "validation").faces, flip_average=flip_average)
+
+    base = answers("base")
+    click.echo(f"| recipe | flags | validation MAE (n={len(base.faces):,}) | against the base |\n|---|---|---|---|")
+    for name in only or RECIPES:
+        echo_row(name, RECIPES[name], answers(name), base)
+    echo_row("mirror average", f"{BASE}, asked twice", answers("base", flip_average=True), base)
+
+
+def echo_row(name: str, flags: str, found: Predictions, base: Predictions) -> None:
+    mae = bounded_mean(np.abs(found.error))
+    gain = compare(base, found).overall.advantage  # its MAE minus the base's
+    click.echo(
+        f"| {name} | `{flags}` | {mae.value:.2f} ({mae.low:.2f} to {mae.high:.2f}) "
+        f"| {gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) |"
+    )
+
+
+def registered(name: str) -> str:
+    return f"recipe-{name.lower().replace(' ', '-').replace(',', '')}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Two models on the same faces: paired, or refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from agedetect.comparison import compare, format_comparison, verdict
+from agedetect.errors import DataError
+from agedetect.predictions import Predictions
+from imaginary_faces import imaginary_faces
+
+AGES = np.random.default_rng(1).uniform(1, 80, 300)
+FACES = imaginary_faces(AGES.tolist(), groups=True)
+NAMES = ("first", "second")
+
+
+def noisy(spread: float, seed: int) -> Predictions:
+    return Predictions.of(FACES, AGES + np.random.default_rng(seed).normal(0, spread, len(AGES)))
+
+
+def test_the_better_model_is_named_with_its_advantage() -> None:
+    better, worse = noisy(2, 1), noisy(6, 2)
+    result = compare(better, worse, names=NAMES)
+    advantage = np.abs(worse.error).mean() - np.abs(better.error).mean()
+    assert result.overall.advantage.value == pytest.approx(advantage)
+    assert verdict(result).startswith(f"first is better by {advantage:.2f} years (")
+    assert verdict(compare(worse, better, names=NAMES)).startswith(f"second is better by {advantage:.2f} years (")
+    assert verdict(result).endswith("n=300")
+
+
+def test_no_difference_is_said_to_be_not_shown() -> None:
+    one = Predictions.of(FACES, AGES + 5)
+    other = Predictions.of(FACES, AGES + np.tile([4.0, 6.0], 150))  # better on half of the faces, worse on the other
+    result = compare(one, other, names=NAMES)
+    assert not result.overall.shown
+    assert verdict(result).startswith("no difference shown: second minus first +0.00 (-0.")
+
+
+def test_pairing_shows_what_two_separate_intervals_would_hide() -> None:
+    """A model that is worse by 0.3 years on every face: the spread of the errors cancels."""
+    one = Predictions.of(FACES, AGES + np.random.default_rng(3).exponential(6, len(AGES)))
+    other = Predictions.of(FACES, one.age + 0.3)
+    result = compare(one, other, names=NAMES)
+    assert result.overall.advantage == pytest.approx((0.3, 0.3, 0.3))
+    assert "first is better by 0.30 years (0.30 to 0.30)" in format_comparison(result)
+
+
+def test_a_model_is_as_good_as_itself() -> None:
+    assert compare(noisy(4, 1), noisy(4, 1)).overall.advantage == (0, 0, 0)
+    assert not compare(noisy(4, 1), noisy(4, 1)).overall.shown
+
+
+def test_the_order_of_the_faces_does_not_matter() -> None:
+    one, other = noisy(3, 1), noisy(4, 2)
+    order = np.random.default_rng(5).permutation(len(AGES))
+    shuffled = Predictions.of([FACES[index] for index in order], other.age[order])
+    assert compare(one, shuffled) == compare(one, other)
+
+
+def test_other_faces_are_refused_in_one_line() -> None:
+    one = noisy(3, 1)
+    fewer = Predictions.of(FACES[1:], one.age[1:])
+    with pytest.raises(DataError, match="not comparable: first was judged on the faces ") as caught:
+        compare(one, fewer, names=NAMES)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_group_has_its_n_in_text_and_json() -> None:
+    result = compare(noisy(2, 1), noisy(6, 2), names=NAMES)
+    values = json.loads(result.to_json())
+    assert {group["n"] for group in values["groups"] if group["group"] in ("male", "female")} == {150}
+    assert set(values["overall"]["advantage"]) == {"value", "low", "high"}
+    rows = format_comparison(result).splitlines()[-len(result.groups) :]
+    assert [int(row[17:26].replace(",", "")) for row in rows] == [group.n for group in result.groups]

@@ -1,0 +1,82 @@
+"""The leak counter, on sets whose copies were planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agedetect.evaluation_text import leak_sentence
+from agedetect.leaks import count_leaks, leak, trained_copies
+from agedetect.predictions import Predictions
+from agedetect.splits import Splits, split_faces
+from imaginary_faces import imaginary_face, imaginary_faces
+
+
+def planted(pairs: int, singles: int) -> Splits:
+    faces = [imaginary_face(20 + number % 50, number, copy=copy) for number in range(pairs) for copy in (0, 1)]
+    faces += [imaginary_face(20 + number % 50, number) for number in range(pairs, pairs + singles)]
+    return split_faces(faces)
+
+
+def constant(faces: tuple, error: float) -> Predictions:
+    return Predictions.of(faces, [face.age + error for face in faces])
+
+
+def test_without_copies_nothing_leaks() -> None:
+    splits = planted(0, 300)
+    assert set(count_leaks(splits)) == {0}
+    assert trained_copies(splits) == ()
+    found = leak(splits, constant(splits.test, 4), None)
+    assert (found.leaked, found.copies, found.mae) == (0, 0, None)
+    assert leak_sentence(found).startswith("Split file by file, none of ")
+
+
+def test_a_leak_without_trained_copies_is_counted_and_its_effect_left_open() -> None:
+    faces = imaginary_faces(range(1, 60))
+    splits = Splits(tuple(faces[:40]), (), tuple(faces[40:]) + tuple(faces[40:]))  # every test file twice, none trained
+    found = leak(splits, constant(splits.test, 4), None)
+    assert found.leaked > 0
+    assert "can't be said" in leak_sentence(found)
+
+
+def test_a_face_in_a_thousand_copies_leaks_whole() -> None:
+    faces = [imaginary_face(30, 0, copy=copy) for copy in range(1000)] + imaginary_faces(range(1, 60))[1:]
+    splits = split_faces(faces)
+    careless = Splits(splits.train[:500], splits.validation, splits.train[500:])  # any split: only the sizes count
+    for count in count_leaks(careless):
+        singles = len(careless.test) - count
+        assert 0 <= singles <= 58  # every test file but the single ones has its copy in training
+
+
+def test_planted_pairs_leak_as_often_as_chance_says() -> None:
+    splits = planted(200, 600)
+    files, train, test = 1000, len(splits.train), len(splits.test)
+    counts = count_leaks(splits, seeds=200)
+    # a file is in the test part, one of a pair, and its other half in the training part
+    expected = test * (400 / files) * train / (files - 1)
+    # the standard error of the mean over 200 splits, by their own spread: four of those
+    assert np.mean(counts) == pytest.approx(expected, abs=4 * np.std(counts) / np.sqrt(200))
+    assert np.std(counts) > 0
+
+
+def test_the_real_split_leaks_nothing() -> None:
+    splits = planted(200, 600)
+    assert not {face.digest for face in splits.train} & {face.digest for face in splits.test}
+
+
+def test_the_error_with_the_leak_is_mixed_by_the_share() -> None:
+    splits = planted(200, 600)
+    copies = trained_copies(splits)
+    assert len(copies) == sum(face.path.name.endswith("-1.jpg") for face in splits.train) * 2
+    found = leak(splits, constant(splits.test, 5), constant(copies, -1))
+    share = found.leaked / len(splits.test)
+    assert found.mae is not None
+    assert found.gain is not None
+    assert found.mae == pytest.approx([5 - 4 * share] * 3)
+    assert found.gain == pytest.approx([4 * share] * 3)
+    assert f"{found.leaked:.1f} of {len(splits.test)} test files" in leak_sentence(found)
+
+
+def test_the_count_is_the_same_each_time() -> None:
+    splits = planted(50, 200)
+    assert count_leaks(splits) == count_leaks(splits)

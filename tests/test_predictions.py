@@ -1,0 +1,64 @@
+"""The table of predictions: what it holds, and that its file gives it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agedetect.errors import DataError
+from agedetect.predictions import Predictions, read_predictions, write_predictions
+from agedetect.splits import split_faces
+from imaginary_faces import imaginary_faces
+
+
+def full(count: int = 12) -> Predictions:
+    random = np.random.default_rng(0)
+    faces = imaginary_faces(random.uniform(0, 90, count).tolist(), groups=True)
+    age = random.uniform(0, 90, count)
+    return Predictions.of(faces, age, age - 4, age + 5, random.dirichlet(np.ones(6), count), min_age=10)
+
+
+def test_a_file_gives_back_every_digit(tmp_path: Path) -> None:
+    written = full()
+    write_predictions(written, tmp_path / "predictions.csv")
+    read = read_predictions(tmp_path / "predictions.csv")
+    assert read.faces == written.faces
+    assert read.min_age == 10
+    for name in ("age", "low", "high", "probabilities"):
+        assert (getattr(read, name) == getattr(written, name)).all()
+
+
+def test_a_model_without_intervals_and_groups_comes_back_as_that(tmp_path: Path) -> None:
+    write_predictions(Predictions.of(imaginary_faces([3, 4.5]), [4, 5]), tmp_path / "p.csv")
+    read = read_predictions(tmp_path / "p.csv")
+    assert (read.low, read.high, read.probabilities) == (None, None, None)
+    assert read.faces == tuple(imaginary_faces([3, 4.5]))
+
+
+@pytest.mark.parametrize("text", ["", "path,age\n1.jpg,3\n", "no\x00sense", None])
+def test_another_table_is_refused_in_one_line(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(DataError, match=r"p\.csv: ") as caught:
+        read_predictions(tmp_path / "p.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_probability_of_an_age_is_the_sum_from_it_on() -> None:
+    table = Predictions.of(imaginary_faces([30]), [12], None, None, [[0.1, 0.2, 0.3, 0.4]], min_age=10)
+    assert [table.at_least(age)[0] for age in (5, 10, 11, 12.5, 13, 14)] == pytest.approx([1, 1, 0.9, 0.4, 0.4, 0])
+    with pytest.raises(ValueError, match="no probabilities"):
+        Predictions.of(imaginary_faces([30]), [12]).at_least(18)
+
+
+def test_its_fingerprint_is_that_of_the_test_side() -> None:
+    splits = split_faces(imaginary_faces(range(40)))
+    table = Predictions.of(splits.test, [0.0] * len(splits.test))
+    assert table.fingerprint == splits.test_fingerprint
+
+
+def test_rows_that_do_not_match_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not match"):
+        Predictions.of(imaginary_faces([1, 2]), [1])

@@ -24,7 +24,7 @@ def report(model: Path, paths: Sequence[str], rounds: int) -> str:
     estimator = AgeEstimator(model, device="cpu")
     size = estimator.spec.image_size
     network = Network(estimator.spec.backbone)
-    compiled = torch.compile(network, dynamic=True)
+    compiled = torch.compile(network)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     share = paths[: max(_TORCH_BATCH, len(paths) // rounds)]
 

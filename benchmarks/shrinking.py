@@ -68,7 +68,8 @@ def _photo(path: str, side: int, rng: np.random.Generator) -> bytes:
 def _nudge(face: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A quarter of the levels one up or down, as another decoder's rounding does."""
     steps = rng.choice([-1, 1], face.shape) * (rng.random(face.shape) < 0.25)
-    return np.clip(face.astype(int) + steps, 0, 255).astype(np.uint8)
+    nudged: NDArray[np.uint8] = np.clip(face.astype(int) + steps, 0, 255).astype(np.uint8)
+    return nudged
 
 
 if __name__ == "__main__":

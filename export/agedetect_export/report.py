@@ -12,16 +12,23 @@ from agedetect_runtime.table import printable
 # 80. The smallest of the mistakes that were measured, bicubic for bilinear, moves an age by 0.11 years (BGR for
 # RGB: 7.9; no mean and std: 21.7). This tolerance is far from both; half a year would hide the first.
 TOLERANCE_YEARS = 1e-3
+# Of one bin of a distribution. Two float32 softmaxes differ by some 1e-6 and bicubic for bilinear by 1e-3; a chance
+# of being old enough, which adds bins up, is printed with two digits.
+PROBABILITY_TOLERANCE = 1e-4
 MIN_IMAGES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchParity:
-    """Differences in years at one batch size, over the ages that are numbers; None where none is."""
+    """Differences at one batch size, in years over the ages that are numbers; None where none is.
+
+    `worst_probability` is the largest difference of any bin, None for a model without probabilities.
+    """
 
     batch_size: int
     worst_years: float | None
     mean_years: float | None
+    worst_probability: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,7 @@ class ParityReport:
     reference: Spread | None
     unreadable: tuple[str, ...]
     failures: tuple[str, ...]
+    worst_probability: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -80,7 +88,8 @@ class ParityReport:
             lines.append(f"  torch ages     {_spread(self.reference)}")
         for batch in self.batches:
             worst, mean = _years(batch.worst_years), _years(batch.mean_years)
-            lines.append(f"  batches of {batch.batch_size:<3} worst {worst}, mean {mean}")
+            bins = "" if batch.worst_probability is None else f"; worst probability {batch.worst_probability:.2g}"
+            lines.append(f"  batches of {batch.batch_size:<3} worst {worst}, mean {mean}{bins}")
         lines.append(f"  worst image    {printable(self.worst_image or '-')}")
         lines += [f"  unreadable     {printable(reason)}" for reason in self.unreadable]
         lines += [f"  FAILED         {printable(reason)}" for reason in self.failures]

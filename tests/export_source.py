@@ -57,10 +57,10 @@ class IntervalAges(TinyAges):
         return years, years - 5, years + 8
 
 
-def draw_images(folder: Path, count: int) -> list[Path]:
+def draw_images(folder: Path, count: int, *, seed: int = 5) -> list[Path]:
     """Noisy 48x48 PNGs, each of its own colour and contrast, so that ages and resamplings differ."""
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(seed)
     paths = []
     for index in range(count):
         tint, contrast = random.uniform(20, 235, 3), random.uniform(5, 60)

@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto
 from onnx.external_data_helper import uses_external_data
 
+from agedetect_export.cleanup import simplify
 from agedetect_runtime import ModelError, ModelSpec
 from agedetect_runtime.spec import METADATA_KEY
 
@@ -39,6 +40,11 @@ def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
     _check_outputs(program, faces, spec)
     model = _trace(program, faces, spec)
     _strip_traces(model)
+    save(simplify(model), spec, path)
+
+
+def save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
+    """Write a graph under the contract of `spec`; raises ModelError where it breaks it. Whole or not at all."""
     _set_spec(model, spec)
     _check_graph(model, spec)
     _write(model, path)

@@ -76,9 +76,7 @@ def compare(
         problems += _probability_failures(worst_bin)
         failures += [f"batches of {size}: {problem}" for problem in problems]
         worst, mean = _worst_and_mean(difference)
-        batches.append(
-            BatchParity(batch_size=size, worst_years=worst, mean_years=mean, worst_probability=worst_bin)
-        )
+        batches.append(BatchParity(batch_size=size, worst_years=worst, mean_years=mean, worst_probability=worst_bin))
         differences.append(difference)
     worst, mean = _worst_and_mean(np.concatenate(differences))
     return ParityReport(
@@ -147,10 +145,10 @@ def _runtime_probabilities(estimator: AgeEstimator, paths: Sequence[Path]) -> Pr
     for start in range(0, len(paths), size):
         faces = [load_face(path, spec.image_size, spec.resampling) for path in paths[start : start + size]]
         try:
-            rows.append(estimator.ages(np.stack(faces), probabilities=True).probabilities)
+            rows.append(np.asarray(estimator.ages(np.stack(faces), probabilities=True).probabilities, np.float64))
         except AgedetectError:
             return None
-    return np.concatenate(rows).astype(np.float64) if rows else None
+    return np.concatenate(rows) if rows else None
 
 
 def _worst_probability(found: Probabilities | None, wanted: Probabilities | None) -> float | None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agedetect_export.precision import PrecisionReport
 from agedetect_runtime.table import printable
 
 # Two float32 implementations of one network differ by 1e-5 to 2e-5 years at ages near 30, and by up to 7e-5 near
@@ -46,7 +47,8 @@ class ParityReport:
     """`images` were readable and compared, `distinct` of them differ in their pixels.
 
     Worst and mean are over all batch sizes. `reference` is None where torch gave no number at all.
-    `failures` is empty where the file may be used.
+    `failures` is empty where the file may be used. `precision` is what became of the file after that, None for
+    one that stays in float32.
     """
 
     images: int
@@ -60,6 +62,7 @@ class ParityReport:
     unreadable: tuple[str, ...]
     failures: tuple[str, ...]
     worst_probability: float | None = None
+    precision: PrecisionReport | None = None
 
     @property
     def passed(self) -> bool:
@@ -71,10 +74,25 @@ class ParityReport:
         word = "passed" if self.passed else "failed"
         return f"{word}: worst {_years(self.worst_years)} years on {self.images} images"
 
+    def metrics(self) -> dict[str, float]:
+        """For MLflow: those that are known."""
+        named = {
+            "parity_worst_years": self.worst_years,
+            "parity_mean_years": self.mean_years,
+            "parity_worst_probability": self.worst_probability,
+        }
+        known = {name: value for name, value in named.items() if value is not None}
+        return known | (self.precision.metrics() if self.precision else {})
+
+    def verdicts(self) -> dict[str, str]:
+        """For the tags of a model version: one name and line for each judgement."""
+        reduced = {f"onnx_{self.precision.precision}": self.precision.verdict} if self.precision else {}
+        return {"onnx_parity": self.verdict, **reduced}
+
     def summary(self) -> dict[str, Any]:
         """The figures without the images' names, which have no place in a file that is given away."""
-        named = ("worst_image", "unreadable", "failures")
-        return {"passed": self.passed} | {k: v for k, v in asdict(self).items() if k not in named}
+        left_out = ("worst_image", "unreadable", "failures", "precision")
+        return {"passed": self.passed} | {k: v for k, v in asdict(self).items() if k not in left_out}
 
     def to_json(self) -> str:
         """Plain ASCII: a file name that isn't UTF-8 could not be written otherwise."""

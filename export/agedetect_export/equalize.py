@@ -54,18 +54,18 @@ def equalize(model: onnx.ModelProto, faces: Faces) -> onnx.ModelProto:
     return graph.model
 
 
-def correct_biases(model: onnx.ModelProto, faces: Faces) -> onnx.ModelProto:
-    """Take from each bias what rounding the weights to int8 adds to the mean of its channel."""
+def bias_shifts(model: onnx.ModelProto, faces: Faces) -> dict[str, NDArray[np.float64]]:
+    """By the name of a convolution's weights, (C,): what rounding them to int8 adds to the mean of each channel."""
     graph = Graph(model)
     convs = {conv.input[1]: conv for conv in graph.of_type("Conv")}
     observed = observe(model, faces, sorted({conv.input[0] for conv in convs.values()}))
+    shifts = {}
     for name, conv in convs.items():
         weights = graph.weights(name)
         error = (round_weights(weights) - weights).sum(axis=(2, 3))
         mean = observed[conv.input[0]].mean
-        shift = error[:, 0] * mean if groups_of(conv) > 1 else error @ mean
-        graph.set_weights(conv.input[2], graph.bias_of(conv) - shift)
-    return graph.model
+        shifts[name] = error[:, 0] * mean if groups_of(conv) > 1 else error @ mean
+    return shifts
 
 
 def round_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:

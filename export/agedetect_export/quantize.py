@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 
 from agedetect_export.activations import Faces, observe
-from agedetect_export.equalize import correct_biases, equalize
+from agedetect_export.equalize import bias_shifts, equalize
 from agedetect_export.graph import Graph
 
 _LAYERS = ("Conv", "Gemm")
+_NO_CLIP_LOW, _NO_CLIP_HIGH = "lowest float", "highest float"
 _QUANTIZED = (*_LAYERS, "Add", "Mul", "Sigmoid", "Clip", "Relu", "MaxPool", "GlobalAveragePool")
 
 
@@ -39,27 +40,29 @@ class Quantizer:
 
     def __init__(self, model: onnx.ModelProto, faces: Faces) -> None:
         """`model` as `cleanup.simplify` leaves it; `faces`, (N, S, S, 3), calibrate."""
-        graph = Graph(correct_biases(equalize(_centre(model), faces), faces))
+        graph = Graph(equalize(_centre(model), faces))
         eligible = _eligible(graph)
         values = sorted({value for node in eligible for value in _float_values(graph, node)})
         found = observe(graph.model, faces, values)
         limits = {value: (item.lowest.min(), item.highest.max()) for value, item in found.items()}
         self._graph = graph
+        self._shifts = bias_shifts(graph.model, faces)
         self._limits = {name: (np.float32(low), np.float32(high)) for name, (low, high) in limits.items()}
         self._nodes = [node.name for node in eligible]
         self.layers = _layers(graph, eligible)
 
     def build(self, kept: Collection[str] = ()) -> onnx.ModelProto:
         """The int8 graph, with the layers named in `kept` in float."""
+        graph = Graph(self._graph.model)
         floats = {node for layer in self.layers if layer.name in kept for node in layer.nodes}
+        for name, conv in {conv.input[1]: conv for conv in graph.of_type("Conv") if conv.name not in floats}.items():
+            graph.set_weights(conv.input[2], graph.bias_of(conv) - self._shifts[name])
         overrides = {}
         for item in _byte_inputs(self._graph):
             scale, zero = np.array(1, np.float32), np.array(item.centre, np.uint8)
             overrides[item.value] = [{"scale": scale, "zero_point": zero}]
-        model = onnx.ModelProto()
-        model.CopyFrom(self._graph.model)
         quantizer = QDQQuantizer(
-            model,
+            graph.model,
             True,  # per channel
             False,  # no reduced range: that is for processors without VNNI
             QuantType.QInt8,
@@ -71,7 +74,7 @@ class Quantizer:
             {"TensorQuantOverrides": overrides},
         )
         quantizer.quantize_model()
-        return _feed_bytes(quantizer.model.model)
+        return _keep_float(_feed_bytes(quantizer.model.model), floats)
 
 
 def _centre(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -120,6 +123,26 @@ def _feed_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
         rounding = graph.only_consumer(item.value, "QuantizeLinear")
         if rounding is not None:
             graph.bypass(rounding, item.source)
+    graph.prune()
+    graph.sort()
+    return graph.model
+
+
+def _keep_float(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
+    """Hide from ONNX Runtime that these read and make bytes: it would round their weights, one scale for all channels.
+
+    It does so to any convolution between a DequantizeLinear and a QuantizeLinear (WeightBiasQuantization), as it
+    opens the file. A clip that clips nothing stands in the way.
+    """
+    graph = Graph(model)
+    for name, bound in ((_NO_CLIP_LOW, np.finfo(np.float32).min), (_NO_CLIP_HIGH, np.finfo(np.float32).max)):
+        graph.add_constant(numpy_helper.from_array(np.array(bound, np.float32), name))
+    for node in graph.of_type(*_LAYERS):
+        if node.name in nodes and graph.made_by(node.input[0], "DequantizeLinear") is not None:
+            value = f"{node.input[0]} for {node.name}"
+            clip = helper.make_node("Clip", [node.input[0], _NO_CLIP_LOW, _NO_CLIP_HIGH], [value], name=value)
+            node.input[0] = value
+            graph.add(clip)
     graph.prune()
     graph.sort()
     return graph.model

@@ -29,6 +29,8 @@ class Channels:
 
 def observe(model: onnx.ModelProto, faces: Faces, values: Sequence[str]) -> dict[str, Channels]:
     """The channels of the named values over `faces`, (N, S, S, 3), as the float graph computes them."""
+    if not values:
+        return {}
     graph = Graph(model)
     ranks = _ranks(model)
     wanted = []

@@ -38,7 +38,7 @@ def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
     example = torch.arange(2 * spec.image_size**2 * 3).remainder(256).to(torch.uint8)
     faces = example.reshape(2, spec.image_size, spec.image_size, 3)
     _check_outputs(program, faces, spec)
-    model = _trace(program, faces, spec)
+    model = trace(program, faces, spec)
     _strip_traces(model)
     save(simplify(model), spec, path)
 
@@ -57,7 +57,7 @@ def write_spec(path: Path, spec: ModelSpec) -> None:
     _write(model, path)
 
 
-def _trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onnx.ModelProto:
+def trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onnx.ModelProto:
     """`faces` holds two images: torch would take a batch of one for a constant."""
     try:
         with _quiet():

@@ -25,6 +25,7 @@ from export_source import SIZE, SPEC, Store, TinyAges, draw_images
 def log_like_the_trainer(root: Path) -> Store:
     """A run with data/splits.csv and the pt2 model, registered as `agedetect` with the alias `candidate`."""
     images = draw_images(root / "faces", 30)
+    more = draw_images(root / "more", 24, seed=6)
     table = root / "splits.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -32,6 +33,8 @@ def log_like_the_trainer(root: Path) -> Store:
         for index, path in enumerate(images):
             side = ("train", "validation", "validation", "test")[index % 4] if index < 28 else "train"
             writer.writerow([side, path, index * 3 + 1, "", "", f"{index:04}"])
+        for index, path in enumerate(more):
+            writer.writerow(["train", path, index * 3 + 1, "", "", f"{100 + index:04}"])
     client = MlflowClient()
     experiment = client.create_experiment("agedetect", artifact_location=(root / "artifacts").as_uri())
     with mlflow.start_run(experiment_id=experiment) as run:

@@ -14,10 +14,10 @@ from onnx import numpy_helper
 
 from agedetect_export.convert import convert, write_spec
 from agedetect_export.parity import compare
-from agedetect_export.report import TOLERANCE_YEARS
+from agedetect_export.report import PROBABILITY_TOLERANCE, TOLERANCE_YEARS
 from agedetect_runtime import AgeEstimator
 from agedetect_runtime.images import load_face
-from export_source import SIZE, SPEC, BatchAges, IntervalAges, TinyAges, draw_images
+from export_source import SIZE, SPEC, BatchAges, DistributionAges, IntervalAges, TinyAges, draw_images
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +215,29 @@ def test_bounds_are_compared_too(faces: list[Path], tmp_path: Path) -> None:
     assert compare(IntervalAges(), spec, tmp_path / "interval.onnx", faces).passed
     report = compare(Wider(), spec, tmp_path / "interval.onnx", faces)
     assert report.worst_years == pytest.approx(0.25, abs=1e-4)
+
+
+def test_probabilities_are_compared_on_a_tolerance_of_their_own(faces: list[Path], tmp_path: Path) -> None:
+    spec = replace(SPEC, coverage=0.9, head="distribution")
+    convert(DistributionAges(), spec, tmp_path / "bins.onnx")
+    report = compare(DistributionAges(), spec, tmp_path / "bins.onnx", faces)
+    assert report.passed
+    assert report.worst_probability is not None
+    assert report.worst_probability < PROBABILITY_TOLERANCE / 10
+    assert "worst probability" in report.to_text()
+    # every column one year off, and all ages right: only the probabilities can tell
+    report = compare(DistributionAges(shifted_bins=1), spec, tmp_path / "bins.onnx", faces)
+    assert report.worst_years is not None
+    assert report.worst_years < TOLERANCE_YEARS
+    assert len([line for line in report.failures if "probabilities differ by up to" in line]) == 3
+
+
+def test_an_age_outside_of_its_interval_fails_on_both_sides(faces: list[Path], tmp_path: Path) -> None:
+    spec = replace(SPEC, coverage=0.9, head="distribution")
+    convert(DistributionAges(crossed=True), spec, tmp_path / "crossed.onnx")
+    report = compare(DistributionAges(crossed=True), spec, tmp_path / "crossed.onnx", faces)
+    assert len(report.failures) == 3
+    assert all("low <= age <= high is broken for 16 images, first 00.png" in line for line in report.failures)
 
 
 def test_a_name_that_is_no_text_is_shown_and_written_escaped(exported: Path, faces: list[Path], tmp_path: Path) -> None:

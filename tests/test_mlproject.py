@@ -56,7 +56,10 @@ def test_the_export_entry_point_calls_the_exporter_with_arguments_that_it_takes(
         taken = context.params
     assert taken["source"] == "models:/agedetect@candidate"
     assert taken["faces"] is None  # empty: the validation images of the model's run
-    assert taken["images"] == {option.name: option.default for option in export.params}["images"]
+    defaults = {option.name: option.default for option in export.params}
+    for name in ("images", "tolerance_years", "image_size", "precision", "mae_budget_years"):
+        assert taken[name] == defaults[name]
+    assert set(values) == set(taken) - {"source", "force"} | {"model"}  # every option can be given
     assert taken["force"]
 
 

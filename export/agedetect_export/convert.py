@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto
 from onnx.external_data_helper import uses_external_data
 
+from agedetect_export.cleanup import simplify
 from agedetect_runtime import ModelError, ModelSpec
 from agedetect_runtime.spec import METADATA_KEY
 
@@ -37,8 +38,13 @@ def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
     example = torch.arange(2 * spec.image_size**2 * 3).remainder(256).to(torch.uint8)
     faces = example.reshape(2, spec.image_size, spec.image_size, 3)
     _check_outputs(program, faces, spec)
-    model = _trace(program, faces, spec)
+    model = trace(program, faces, spec)
     _strip_traces(model)
+    save(simplify(model), spec, path)
+
+
+def save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
+    """Write a graph under the contract of `spec`; raises ModelError where it breaks it. Whole or not at all."""
     _set_spec(model, spec)
     _check_graph(model, spec)
     _write(model, path)
@@ -51,7 +57,7 @@ def write_spec(path: Path, spec: ModelSpec) -> None:
     _write(model, path)
 
 
-def _trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onnx.ModelProto:
+def trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onnx.ModelProto:
     """`faces` holds two images: torch would take a batch of one for a constant."""
     try:
         with _quiet():

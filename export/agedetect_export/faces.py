@@ -16,14 +16,27 @@ def from_run(listed: Sequence[tuple[Path, float]], count: int) -> list[Path]:
 
     Raises ModelError where none of them is here; what to do then is the user's choice, never a substitute.
     """
-    here = [face for face in listed if os.path.isfile(face[0])]  # noqa: PTH113 (Path's raises in a closed folder)
+    here = _here(listed)
     if not here:
-        example = f", {listed[0][0]} for one" if listed else ""
-        raise ModelError(
-            f"none of the source run's {len(listed)} validation images is on this machine{example}; "
-            "give a folder of faces with --faces"
-        )
+        raise ModelError(f"{_none_of(listed, 'validation')}; give a folder of faces with --faces")
     return spread_over_age(here, count)
+
+
+def present(listed: Sequence[tuple[Path, float]], side: str) -> list[tuple[Path, float]]:
+    """Those of a run's images that are here. Raises ModelError where none is: what int8 costs needs true ages."""
+    here = _here(listed)
+    if not here:
+        raise ModelError(f"{_none_of(listed, side)}; export int8 or fp16 where the model was trained, or float32 here")
+    return here
+
+
+def _here(listed: Sequence[tuple[Path, float]]) -> list[tuple[Path, float]]:
+    return [face for face in listed if os.path.isfile(face[0])]  # noqa: PTH113 (Path's raises in a closed folder)
+
+
+def _none_of(listed: Sequence[tuple[Path, float]], side: str) -> str:
+    example = f", {listed[0][0]} for one" if listed else ""
+    return f"none of the source run's {len(listed)} {side} images is on this machine{example}"
 
 
 def spread_over_age(faces: Sequence[tuple[Path, float]], count: int) -> list[Path]:

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agedetect_export.report import MIN_IMAGES, TOLERANCE_YEARS, BatchParity, ParityReport, Spread
+from agedetect_export.report import (
+    MIN_IMAGES,
+    PROBABILITY_TOLERANCE,
+    TOLERANCE_YEARS,
+    BatchParity,
+    ParityReport,
+    Spread,
+)
 from agedetect_runtime import AgedetectError, AgeEstimator, ImageError, ModelSpec
 from agedetect_runtime.images import load_face
 
@@ -21,6 +28,7 @@ BATCH_SIZES = (1, 2, 7)
 MIN_SPREAD_YEARS = 0.1
 
 Years = NDArray[np.float64]
+Probabilities = NDArray[np.float64]
 
 
 class ParityError(AgedetectError):
@@ -52,7 +60,7 @@ def compare(
     """
     names = tuple(name for name in spec.outputs if name != "probabilities")
     sample = _read(faces, spec)
-    wanted = _reference_ages(reference, sample.faces, len(names))
+    wanted, wanted_bins = _reference_answers(reference, sample.faces, spec)
     failures = _sample_failures(sample, wanted)
     batches: list[BatchParity] = []
     differences: list[Years] = []
@@ -62,9 +70,13 @@ def compare(
         ages, problems = _runtime_ages(estimator, sample.paths, names)
         difference = _difference(ages, wanted)
         problems += _tolerance_failures(difference, sample.paths, tolerance_years)
+        problems += _interval_failures(ages, sample.paths)
+        bins = None if wanted_bins is None else _runtime_probabilities(estimator, sample.paths)
+        worst_bin = _worst_probability(bins, wanted_bins)
+        problems += _probability_failures(worst_bin)
         failures += [f"batches of {size}: {problem}" for problem in problems]
         worst, mean = _worst_and_mean(difference)
-        batches.append(BatchParity(batch_size=size, worst_years=worst, mean_years=mean))
+        batches.append(BatchParity(batch_size=size, worst_years=worst, mean_years=mean, worst_probability=worst_bin))
         differences.append(difference)
     worst, mean = _worst_and_mean(np.concatenate(differences))
     return ParityReport(
@@ -78,6 +90,7 @@ def compare(
         reference=_spread(wanted),
         unreadable=tuple(sample.unreadable),
         failures=tuple(failures),
+        worst_probability=max((b.worst_probability for b in batches if b.worst_probability is not None), default=None),
     )
 
 
@@ -94,15 +107,21 @@ def _read(paths: Sequence[Path], spec: ModelSpec) -> _Sample:
     return sample
 
 
-def _reference_ages(program: torch.nn.Module, faces: Sequence[NDArray[np.uint8]], outputs: int) -> Years:
-    """(n, outputs) years: age, and low and high where the program gives them."""
+def _reference_answers(
+    program: torch.nn.Module, faces: Sequence[NDArray[np.uint8]], spec: ModelSpec
+) -> tuple[Years, Probabilities | None]:
+    """(n, outputs) years: age, and low and high where the program gives them; (n, K) probabilities, or None."""
     rows = []
     with torch.inference_mode():
         for face in faces:
             answer = program(torch.from_numpy(face)[None])
-            values = answer[:outputs] if isinstance(answer, tuple) else (answer,)
-            rows.append([float(value[0]) for value in values])
-    return np.array(rows, np.float64).reshape(len(faces), outputs)
+            values = answer if isinstance(answer, tuple) else (answer,)
+            rows.append([value[0].double().numpy() for value in values])
+    outputs = len(spec.outputs) - (spec.head == "distribution")
+    years = np.array([row[:outputs] for row in rows], np.float64).reshape(len(faces), outputs)
+    if spec.head != "distribution":
+        return years, None
+    return years, np.array([row[outputs] for row in rows], np.float64).reshape(len(faces), spec.bins)
 
 
 def _runtime_ages(estimator: AgeEstimator, paths: Sequence[Path], names: Sequence[str]) -> tuple[Years, list[str]]:
@@ -117,6 +136,48 @@ def _runtime_ages(estimator: AgeEstimator, paths: Sequence[Path], names: Sequenc
         f"{path.name}: {item.error}" for path, item in zip(paths, estimates, strict=True) if item.error is not None
     ]
     return ages, [f"{len(missing)} images got no age, first {missing[0]}"] if missing else []
+
+
+def _runtime_probabilities(estimator: AgeEstimator, paths: Sequence[Path]) -> Probabilities | None:
+    """(n, K), of the images as the file's own metadata resizes them; None where the run failed, as it did for ages."""
+    spec, size = estimator.spec, estimator.batch_size
+    rows = []
+    for start in range(0, len(paths), size):
+        faces = [load_face(path, spec.image_size, spec.resampling) for path in paths[start : start + size]]
+        try:
+            rows.append(np.asarray(estimator.ages(np.stack(faces), probabilities=True).probabilities, np.float64))
+        except AgedetectError:
+            return None
+    return np.concatenate(rows) if rows else None
+
+
+def _worst_probability(found: Probabilities | None, wanted: Probabilities | None) -> float | None:
+    """The largest difference of any bin; one where a side has none or no number, as for a wrong certainty."""
+    if wanted is None or not wanted.size:
+        return None
+    if found is None or found.shape != wanted.shape:
+        return 1.0
+    difference = np.abs(found - wanted)
+    return float(np.where(np.isfinite(difference), difference, 1.0).max())
+
+
+def _probability_failures(worst: float | None) -> list[str]:
+    if worst is None or worst <= PROBABILITY_TOLERANCE:
+        return []
+    return [f"probabilities differ by up to {worst:.2g}, more than {PROBABILITY_TOLERANCE:g}"]
+
+
+def _interval_failures(ages: Years, paths: Sequence[Path]) -> list[str]:
+    """low <= age <= high, for the rows that are numbers."""
+    if ages.shape[1] != 3:
+        return []
+    age, low, high = ages.T
+    odd = np.flatnonzero((low > age) | (age > high))
+    if not odd.size:
+        return []
+    first = odd[0]
+    years = f"{low[first]:.2f}, {age[first]:.2f}, {high[first]:.2f}"
+    return [f"low <= age <= high is broken for {odd.size} images, first {paths[first].name}: {years}"]
 
 
 def _sample_failures(sample: _Sample, wanted: Years) -> list[str]:

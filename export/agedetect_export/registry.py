@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SPLITS = "data/splits.csv"
 EXPORT_FOLDER = "export"
-PARITY_TAG = "onnx_parity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +91,15 @@ def validation_faces(source: Source) -> list[tuple[Path, float]]:
     Test images are not touched: the exporter may choose by what it sees. Raises ModelError where the run
     has no such list.
     """
+    return _listed_faces(source, "validation")
+
+
+def training_faces(source: Source) -> list[tuple[Path, float]]:
+    """The same of the training images."""
+    return _listed_faces(source, "train")
+
+
+def _listed_faces(source: Source, side: str) -> list[tuple[Path, float]]:
     if not source.tracked or source.run_id is None:
         raise ModelError(f"{source.uri}: its run is not in {tracking_uri()}; give images with --faces")
     run = f"run {source.run_id}"
@@ -99,7 +107,7 @@ def validation_faces(source: Source) -> list[tuple[Path, float]]:
         table = _download(f"runs:/{source.run_id}/{SPLITS}", Path(scratch))
         try:
             with table.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-                rows = [row for row in csv.DictReader(lines) if row["side"] == "validation"]
+                rows = [row for row in csv.DictReader(lines) if row["side"] == side]
             return [(Path(row["path"]), float(row["age"])) for row in rows]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{run}: {SPLITS} lacks a column or a number: {error}; give --faces") from error
@@ -108,7 +116,7 @@ def validation_faces(source: Source) -> list[tuple[Path, float]]:
 
 
 def log_export(source: Source, files: Sequence[Path], report: ParityReport) -> None:
-    """Log the files under `export/` and the parity metrics to the source's run, and tag the model version.
+    """Log the files under `export/` and the report's metrics to the source's run, and tag the model version.
 
     Raises ModelError where MLflow refuses.
     """
@@ -119,11 +127,11 @@ def log_export(source: Source, files: Sequence[Path], report: ParityReport) -> N
         with _environment(MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false"):
             for file in files:
                 client.log_artifact(source.run_id, str(file), EXPORT_FOLDER)
-        for name, years in (("worst", report.worst_years), ("mean", report.mean_years)):
-            if years is not None:
-                client.log_metric(source.run_id, f"parity_{name}_years", years)
+        for name, value in report.metrics().items():
+            client.log_metric(source.run_id, name, value)
         if source.name and source.version:
-            client.set_model_version_tag(source.name, source.version, PARITY_TAG, report.verdict)
+            for name, verdict in report.verdicts().items():
+                client.set_model_version_tag(source.name, source.version, name, verdict)
     except (MlflowException, OSError) as error:
         raise ModelError(f"run {source.run_id}: the export was not logged: {_one_line(error)}") from error
     except ModuleNotFoundError as error:

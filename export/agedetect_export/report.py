@@ -6,22 +6,30 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agedetect_export.precision import PrecisionReport
 from agedetect_runtime.table import printable
 
 # Two float32 implementations of one network differ by 1e-5 to 2e-5 years at ages near 30, and by up to 7e-5 near
 # 80. The smallest of the mistakes that were measured, bicubic for bilinear, moves an age by 0.11 years (BGR for
 # RGB: 7.9; no mean and std: 21.7). This tolerance is far from both; half a year would hide the first.
 TOLERANCE_YEARS = 1e-3
+# Of one bin of a distribution. Two float32 softmaxes differ by some 1e-6 and bicubic for bilinear by 1e-3; a chance
+# of being old enough, which adds bins up, is printed with two digits.
+PROBABILITY_TOLERANCE = 1e-4
 MIN_IMAGES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchParity:
-    """Differences in years at one batch size, over the ages that are numbers; None where none is."""
+    """Differences at one batch size, in years over the ages that are numbers; None where none is.
+
+    `worst_probability` is the largest difference of any bin, None for a model without probabilities.
+    """
 
     batch_size: int
     worst_years: float | None
     mean_years: float | None
+    worst_probability: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +47,8 @@ class ParityReport:
     """`images` were readable and compared, `distinct` of them differ in their pixels.
 
     Worst and mean are over all batch sizes. `reference` is None where torch gave no number at all.
-    `failures` is empty where the file may be used.
+    `failures` is empty where the file may be used. `precision` is what became of the file after that, None for
+    one that stays in float32.
     """
 
     images: int
@@ -52,6 +61,8 @@ class ParityReport:
     reference: Spread | None
     unreadable: tuple[str, ...]
     failures: tuple[str, ...]
+    worst_probability: float | None = None
+    precision: PrecisionReport | None = None
 
     @property
     def passed(self) -> bool:
@@ -63,10 +74,25 @@ class ParityReport:
         word = "passed" if self.passed else "failed"
         return f"{word}: worst {_years(self.worst_years)} years on {self.images} images"
 
+    def metrics(self) -> dict[str, float]:
+        """For MLflow: those that are known."""
+        named = {
+            "parity_worst_years": self.worst_years,
+            "parity_mean_years": self.mean_years,
+            "parity_worst_probability": self.worst_probability,
+        }
+        known = {name: value for name, value in named.items() if value is not None}
+        return known | (self.precision.metrics() if self.precision else {})
+
+    def verdicts(self) -> dict[str, str]:
+        """For the tags of a model version: one name and line for each judgement."""
+        reduced = {f"onnx_{self.precision.precision}": self.precision.verdict} if self.precision else {}
+        return {"onnx_parity": self.verdict, **reduced}
+
     def summary(self) -> dict[str, Any]:
         """The figures without the images' names, which have no place in a file that is given away."""
-        named = ("worst_image", "unreadable", "failures")
-        return {"passed": self.passed} | {k: v for k, v in asdict(self).items() if k not in named}
+        left_out = ("worst_image", "unreadable", "failures", "precision")
+        return {"passed": self.passed} | {k: v for k, v in asdict(self).items() if k not in left_out}
 
     def to_json(self) -> str:
         """Plain ASCII: a file name that isn't UTF-8 could not be written otherwise."""
@@ -80,7 +106,8 @@ class ParityReport:
             lines.append(f"  torch ages     {_spread(self.reference)}")
         for batch in self.batches:
             worst, mean = _years(batch.worst_years), _years(batch.mean_years)
-            lines.append(f"  batches of {batch.batch_size:<3} worst {worst}, mean {mean}")
+            bins = "" if batch.worst_probability is None else f"; worst probability {batch.worst_probability:.2g}"
+            lines.append(f"  batches of {batch.batch_size:<3} worst {worst}, mean {mean}{bins}")
         lines.append(f"  worst image    {printable(self.worst_image or '-')}")
         lines += [f"  unreadable     {printable(reason)}" for reason in self.unreadable]
         lines += [f"  FAILED         {printable(reason)}" for reason in self.failures]

@@ -1,0 +1,185 @@
+"""Size and speed of every backbone at every image size, float32 and int8, and what int8 costs a trained one.
+
+    python -m benchmarks.models                                   # speed and size; random weights are as fast
+    python -m benchmarks.models --trained models:/agedetect@candidate    # and MAE, and the plot against peers
+
+On two threads, batches in memory. The two precisions take turns, and the best of their times counts: what else
+runs on the machine can only slow a batch down.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from agedetect.drawn import draw_face
+from agedetect.heads import MAX_AGE, MIN_AGE
+from agedetect.intervals import QuantileInterval
+from agedetect.model import build_model
+from agedetect.program import AgeProgram
+from agedetect_export import convert, reduction, registry
+from agedetect_export.columns import name_columns
+from agedetect_export.precision import MAE_BUDGET_YEARS
+from agedetect_export.quantize import Quantizer
+from agedetect_runtime import AgeEstimator, ModelSpec
+from agedetect_runtime.images import load_face
+from benchmarks.peers import Point, plot
+
+BACKBONES = ("mobilenet_v2", "efficientnet_b0", "resnet34", "resnet50")
+SIZES = (96, 128, 160, 224)
+BATCHES = (8, 32)
+CALIBRATION_FACES = 16  # drawn: enough to have ranges, and the speed doesn't depend on them
+
+Faces = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One file: its size, and the rate of its bare session at each of BATCHES."""
+
+    precision: str
+    megabytes: float
+    images_per_second: tuple[float, ...]
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--backbone", "backbones", multiple=True, type=click.Choice(BACKBONES), default=BACKBONES)
+@click.option("--size", "sizes", multiple=True, type=int, default=SIZES)
+@click.option("--threads", type=click.IntRange(min=1), default=2)
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, help="For each file and batch size.")
+@click.option("--trained", multiple=True, help="A registered model, such as models:/agedetect@candidate; repeatable.")
+@click.option("--figure", type=click.Path(path_type=Path), default=Path("docs/figures/speed_and_error.png"))
+def main(
+    backbones: tuple[str, ...],
+    sizes: tuple[int, ...],
+    threads: int,
+    seconds: float,
+    trained: tuple[str, ...],
+    figure: Path,
+) -> None:
+    """Print the tables, as Markdown."""
+    click.echo("| backbone | px | precision | MB | images/s, batch 8 | batch 32 | int8 / float32 |")
+    click.echo("|---|---|---|---|---|---|---|")
+    for backbone, size in itertools.product(backbones, sizes):
+        with TemporaryDirectory() as name:
+            files = untrained(backbone, size, Path(name))
+            both = measure(files, draw_batch(size), threads=threads, seconds=seconds)
+        for item in both:
+            ratio = max(
+                now / before for now, before in zip(item.images_per_second, both[0].images_per_second, strict=True)
+            )
+            rates = " | ".join(f"{rate:,.0f}" for rate in item.images_per_second)
+            click.echo(f"| {backbone} | {size} | {item.precision} | {item.megabytes:.1f} | {rates} | {ratio:.2f} |")
+    if trained:
+        points = [point for uri in trained for point in judge_trained(uri, threads=threads, seconds=seconds)]
+        plot(points, figure)
+
+
+def untrained(backbone: str, size: int, folder: Path) -> list[Path]:
+    """float32.onnx and int8.onnx of a model with random weights, made by the exporter's own code."""
+    torch.manual_seed(0)
+    model = build_model(backbone, "none").eval()
+    spec = ModelSpec(
+        image_size=size,
+        resampling=model.resampling,
+        backbone=backbone,
+        min_age=MIN_AGE,
+        max_age=MAX_AGE,
+        coverage=0.9,
+        head="distribution",
+    )
+    program = name_columns(AgeProgram(model, QuantileInterval(0.9)).eval(), spec)
+    exact, reduced = folder / "float32.onnx", folder / "int8.onnx"
+    convert.convert(program, spec, exact)
+    convert.save(Quantizer(onnx.load(exact), draw_batch(size)[:CALIBRATION_FACES]).build(), spec, reduced)
+    return [exact, reduced]
+
+
+def draw_batch(size: int) -> Faces:
+    faces = [draw_face(age, seed=age).resize((size, size)) for age in range(1, 1 + max(BATCHES))]
+    return np.stack([np.asarray(face.convert("RGB")) for face in faces])
+
+
+def measure(files: list[Path], faces: Faces, *, threads: int, seconds: float) -> list[Measured]:
+    """The files take turns, so that whatever slows the machine slows all of them."""
+    estimators = [AgeEstimator(file, device="cpu", threads=threads) for file in files]
+    rates = []
+    for batch in BATCHES:
+        runs = [lambda item=item, batch=batch: item.ages(faces[:batch]) for item in estimators]
+        rates.append([batch / spent for spent in best_seconds(runs, seconds)])
+    return [
+        Measured(
+            precision=file.stem,
+            megabytes=file.stat().st_size / 1e6,
+            images_per_second=tuple(rate[index] for rate in rates),
+        )
+        for index, file in enumerate(files)
+    ]
+
+
+def best_seconds(runs: list[Callable[[], object]], seconds: float) -> list[float]:
+    """The shortest time of each run, over `seconds` for each."""
+    for run in runs:
+        run()
+    best = [float("inf")] * len(runs)
+    until = time.perf_counter() + seconds * len(runs)
+    while time.perf_counter() < until:
+        for index, run in enumerate(runs):
+            start = time.perf_counter()
+            run()
+            best[index] = min(best[index], time.perf_counter() - start)
+    return best
+
+
+def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
+    """Convert and quantize as the exporter does; the MAE is on the run's validation faces."""
+    source = registry.load_source(uri)
+    listed = [face for face in registry.validation_faces(source) if face[0].is_file()]
+    with TemporaryDirectory() as name:
+        exact, reduced = Path(name) / "float32.onnx", Path(name) / "int8.onnx"
+        convert.convert(source.program, source.spec, exact)
+        report = reduction.reduce(
+            source,
+            exact,
+            reduced,
+            precision="int8",
+            budget_years=MAE_BUDGET_YEARS,
+            tell=lambda line: click.echo(line, err=True),
+        )
+        click.echo(f"\n{source.label}: {source.spec.backbone} at {source.spec.image_size} px\n\n{report.to_text()}\n")
+        paths = [path for path, _ in listed[: 8 * max(BATCHES)]]
+        faces = np.stack(
+            [load_face(path, source.spec.image_size, source.spec.resampling) for path in paths[: max(BATCHES)]]
+        )
+        bare = measure([exact, reduced], faces, threads=threads, seconds=seconds)
+        alone = one_by_one([exact, reduced], paths, threads=threads, seconds=seconds)
+    for item, rate, mae in zip(bare, alone, (report.float32_mae_years, report.mae_years), strict=True):
+        rates = ", ".join(
+            f"{value:,.0f} at {batch}" for value, batch in zip(item.images_per_second, BATCHES, strict=True)
+        )
+        click.echo(
+            f"- {item.precision}: {item.megabytes:.1f} MB, {rate:,.0f} images/s one by one, decoded; bare: {rates}"
+        )
+        if mae is not None:
+            yield Point(f"{source.spec.backbone} {source.spec.image_size} px {item.precision}", rate, rate, mae, mae)
+
+
+def one_by_one(files: list[Path], paths: list[Path], *, threads: int, seconds: float) -> list[float]:
+    """Images a second from file to age, batch 1, as the peers were measured."""
+    estimators = [AgeEstimator(file, device="cpu", threads=threads) for file in files]
+    runs = [lambda item=item: [item.predict(path) for path in paths] for item in estimators]
+    return [len(paths) / spent for spent in best_seconds(runs, seconds)]
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -106,8 +107,8 @@ def untrained(backbone: str, size: int, folder: Path) -> list[Path]:
 
 
 def draw_batch(size: int) -> Faces:
-    faces = [draw_face(age, seed=age).resize((size, size)) for age in range(1, 1 + max(BATCHES))]
-    return np.stack([np.asarray(face.convert("RGB")) for face in faces])
+    faces = [draw_face(age, 1, 0, np.random.default_rng(age), size) for age in range(1, 1 + max(BATCHES))]
+    return np.stack([np.asarray(face) for face in faces])
 
 
 def measure(files: list[Path], faces: Faces, *, threads: int, seconds: float) -> list[Measured]:
@@ -115,7 +116,7 @@ def measure(files: list[Path], faces: Faces, *, threads: int, seconds: float) ->
     estimators = [AgeEstimator(file, device="cpu", threads=threads) for file in files]
     rates = []
     for batch in BATCHES:
-        runs = [lambda item=item, batch=batch: item.ages(faces[:batch]) for item in estimators]
+        runs = [partial(item.ages, faces[:batch]) for item in estimators]
         rates.append([batch / spent for spent in best_seconds(runs, seconds)])
     return [
         Measured(
@@ -127,7 +128,7 @@ def measure(files: list[Path], faces: Faces, *, threads: int, seconds: float) ->
     ]
 
 
-def best_seconds(runs: list[Callable[[], object]], seconds: float) -> list[float]:
+def best_seconds(runs: Sequence[Callable[[], object]], seconds: float) -> list[float]:
     """The shortest time of each run, over `seconds` for each."""
     for run in runs:
         run()
@@ -177,8 +178,13 @@ def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
 def one_by_one(files: list[Path], paths: list[Path], *, threads: int, seconds: float) -> list[float]:
     """Images a second from file to age, batch 1, as the peers were measured."""
     estimators = [AgeEstimator(file, device="cpu", threads=threads) for file in files]
-    runs = [lambda item=item: [item.predict(path) for path in paths] for item in estimators]
+    runs = [partial(predict_each, item, paths) for item in estimators]
     return [len(paths) / spent for spent in best_seconds(runs, seconds)]
+
+
+def predict_each(estimator: AgeEstimator, paths: list[Path]) -> None:
+    for path in paths:
+        estimator.predict(path)
 
 
 if __name__ == "__main__":

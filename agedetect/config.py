@@ -21,7 +21,7 @@ HEAD_OF_LOSS = {
     "dldl_v2": "distribution",
 }
 LOSSES = ("auto", *HEAD_OF_LOSS)
-DEFAULT_LOSS = {"regression": "mse", "distribution": "dldl_v2"}
+DEFAULT_LOSS = {"regression": "mse", "distribution": "soft_labels"}
 AUGMENTATIONS = ("flip", "rotate", "crop", "colour", "blur", "jpeg", "erase")
 SCHEDULES = ("plateau", "cosine")
 
@@ -46,12 +46,12 @@ class TrainConfig:
     batch_size: int = parameter(32, "Images a step, over all processes together.", low=2)
     image_size: int = parameter(224, "Side of the square the network sees, in pixels.", low=32)
     head: str = parameter("distribution", "A distribution over whole years, or one number.", choices=HEADS)
-    loss: str = parameter("auto", "'auto' is dldl_v2 for a distribution, mse for one number.", choices=LOSSES)
+    loss: str = parameter("auto", "'auto' is soft_labels for a distribution, mse for one number.", choices=LOSSES)
     use_focal_loss: bool = parameter(False, "Weigh the squared error by its size (Focal MSE).")
     label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
     dropout: float = parameter(0.1, "Dropout in the head.", low=0)
-    augment: str = parameter("flip,rotate,crop,colour,blur,jpeg,erase", "Changes of the training faces, or 'none'.")
-    schedule: str = parameter("cosine", "Of the rate in the full phase.", choices=SCHEDULES)
+    augment: str = parameter("flip,crop", "'none', or any of flip,rotate,crop,colour,blur,jpeg,erase.")
+    schedule: str = parameter("plateau", "Of the rate in the full phase.", choices=SCHEDULES)
     plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate falls.", low=0)
     warmup_epochs: int = parameter(1, "Epochs over which the full phase's rate rises.", low=0)
     layer_decay: float = parameter(1.0, "Factor on the rate from one stage of the backbone to the one below.", low=0.1)

@@ -25,13 +25,13 @@ from agedetect.sides import choose_faces
 
 BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
 PLAIN = "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --full-learning-rate 3e-4"
-BASE = "--augment flip,crop"
+BASE = "--augment flip,crop --loss dldl_v2 --schedule cosine"
 RECIPES = {
     "base": BASE,
     "seed recipe": PLAIN,
-    "MSE": f"{BASE} --head regression",
+    "MSE": f"{BASE} --head regression --loss mse",
     "L1": f"{BASE} --head regression --loss l1",
-    "Focal MSE": f"{BASE} --head regression --use-focal-loss",
+    "Focal MSE": f"{BASE} --head regression --loss mse --use-focal-loss",
     "cross-entropy": f"{BASE} --loss cross_entropy",
     "soft labels": f"{BASE} --loss soft_labels",
     "no averaged weights": f"{BASE} --ema-decay 0",
@@ -39,12 +39,10 @@ RECIPES = {
     "no warm-up": f"{BASE} --warmup-epochs 0",
     "layer-wise rates": f"{BASE} --layer-decay 0.85",
     "rate 1e-3": f"{BASE} --full-learning-rate 1e-3",
-    "flips only": "--augment flip",
-    "and erasing": f"{BASE},erase",
-    "and rotation": f"{BASE},rotate",
-    "and colour": f"{BASE},colour",
-    "and blur, JPEG": f"{BASE},blur,jpeg",
-    "all of them": "",
+    "flips only": f"{BASE} --augment flip",
+    "erasing": f"{BASE} --augment flip,crop,erase",
+    "all augmentation": f"{BASE} --augment flip,rotate,crop,colour,blur,jpeg,erase",
+    "soft labels, plateau": f"{BASE} --loss soft_labels --schedule plateau",
 }
 
 

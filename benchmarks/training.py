@@ -39,7 +39,7 @@ from agedetect.progress import Progress
 def main(data_dir: Path | None, steps: int, rounds: int, **values: object) -> None:
     """Print images/s of both, and their ratio, the median over the rounds."""
     keep_freed_memory()
-    config = TrainConfig(weights="none", epochs=rounds, head_epochs=0, warmup_epochs=0, **values)  # type: ignore[arg-type]
+    config = TrainConfig(weights="none", epochs=rounds + 1, head_epochs=0, warmup_epochs=0, **values)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         if data_dir is None:
             data_dir = Path(folder) / "faces"
@@ -52,6 +52,7 @@ def main(data_dir: Path | None, steps: int, rounds: int, **values: object) -> No
         for epoch, _ in fit.epochs():
             ours.append(epoch.images_per_second)
             bare.append(bare_speed(fit, steps))
+    ours, bare = ours[1:], bare[1:]  # the first epoch starts the workers
     ratio = statistics.median(our / base for our, base in zip(ours, bare, strict=True))
     threads = f"{torch.get_num_threads()} threads" if fabric.device.type == "cpu" else str(fabric.device)
     click.echo(f"{config.model_name}, {config.image_size} px, batches of {config.batch_size}, {threads}")

@@ -86,7 +86,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(splits):
 
 
 @pytest.mark.parametrize(
-    ("workers", "recipe"), [(0, PLAIN | {"plateau_epochs": 0}), (2, PLAIN | {"plateau_epochs": 0}), (0, {})]
+    ("workers", "recipe"),
+    [(0, PLAIN | {"plateau_epochs": 0}), (2, PLAIN | {"plateau_epochs": 0}), (0, {"schedule": "cosine"})],
 )
 def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path, workers, recipe):
     whole, states = [], []

@@ -65,7 +65,7 @@ def close(fabric: Fabric) -> None:
 def use_bfloat16(precision: str, accelerator: str) -> bool:
     """'auto' says yes only on a GPU that multiplies bfloat16 itself.
 
-    On a CPU with AVX-512 bfloat16 the convolutions' backward pass takes three times as long (docs/performance.md).
+    On a CPU with AVX-512 bfloat16 the convolutions' backward pass takes three times as long (docs/results.md).
     """
     if precision != "auto":
         return precision == "bfloat16"

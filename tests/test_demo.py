@@ -123,4 +123,6 @@ def test_the_export_entry_point_exports_the_candidate(demo, checkout):
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert (checkout / "exported.onnx").read_bytes() == (checkout / "demo" / "model.onnx").read_bytes()
+    # But for the measured parity, some 1e-5 years, which varies with the number of threads: the demo takes its own.
+    again, before = (onnx.load(checkout / name) for name in ("exported.onnx", "demo/model.onnx"))
+    assert again.graph.SerializeToString(deterministic=True) == before.graph.SerializeToString(deterministic=True)

@@ -32,4 +32,5 @@ def test_the_notebook_runs_on_drawn_faces(tmp_path: Path, monkeypatch):
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert (tmp_path / "notebook.onnx").is_file()
     (last,) = notebook.cells[-1].outputs
-    assert len(re.findall(r"^label +\d+ +estimate +\d+\.\d$", last["text"], re.MULTILINE)) == 8
+    line = r"^label +\d+ +estimate +\d+\.\d +90% interval +\d+\.\d to +\d+\.\d$"
+    assert len(re.findall(line, last["text"], re.MULTILINE)) == 8

@@ -54,7 +54,6 @@ class TrainConfig:
     schedule: str = parameter("plateau", "Of the rate in the full phase.", choices=SCHEDULES)
     plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate falls.", low=0)
     warmup_epochs: int = parameter(1, "Epochs over which the full phase's rate rises.", low=0)
-    layer_decay: float = parameter(1.0, "Factor on the rate from one stage of the backbone to the one below.", low=0.1)
     ema_decay: float = parameter(0.998, "Of the weights' moving average, a step; 0: none.", low=0)
     flip_average: bool = parameter(False, "Answer with the mean over a face and its mirror image.")
     coverage: float = parameter(0.9, "Share of the ages that the intervals are to hold.", low=0.5)
@@ -104,8 +103,6 @@ class TrainConfig:
             found.append(f"fold={self.fold}: the protocol {self.protocol} has {folds}, the first is 0")
         if self.ema_decay >= 1:
             found.append(f"ema_decay={self.ema_decay}: must be below 1")
-        if self.layer_decay > 1:
-            found.append(f"layer_decay={self.layer_decay}: must be at most 1")
         if self.coverage >= 1:
             found.append(f"coverage={self.coverage}: must be below 1")
         if not self.registered_model_name.strip() or set(self.registered_model_name) & set("/:"):

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -25,7 +25,7 @@ from agedetect.model import AgeModel
 from agedetect.phases import Epoch, Phase, Snapshot, plan
 from agedetect.processes import gather_rows, share_batches, to_numpy
 from agedetect.progress import Bar, Progress
-from agedetect.rates import Rates, parameter_groups
+from agedetect.rates import Rates
 
 Batch = tuple[Tensor, Tensor]
 
@@ -143,14 +143,13 @@ class Fit:
             outputs: Tensor = self.model.head.eval()(judged)
             return outputs
 
-        optimizer = self._adamw([{"params": list(self.model.head.parameters()), "lr": phase.learning_rate}])
+        optimizer = self._adamw(self.model.head, phase)
         return Task(self.model.head, self.model.head, optimizer, epoch_batches, len(batches), validate)
 
     def _full_task(self, phase: Phase) -> Task:
         self.model.requires_grad_(True)
         share_batches(self.model, self.fabric)
-        groups = parameter_groups(self.model, phase.learning_rate, self.config.layer_decay)
-        module, optimizer = self.fabric.setup(self.model, self._adamw(groups))
+        module, optimizer = self.fabric.setup(self.model, self._adamw(self.model, phase))
         averaged = moving_average(self.model, self.config.ema_decay) if self.config.ema_decay else None
         judged = averaged.module if averaged else self.model
         batches = ShuffledBatches(
@@ -198,5 +197,5 @@ class Fit:
         loaded = loader(dataset, batches, workers=self.config.workers, pinned=pinned)
         return cast(Iterable[Batch], self.fabric.setup_dataloaders(loaded, use_distributed_sampler=False))
 
-    def _adamw(self, groups: list[dict[str, Any]]) -> AdamW:
-        return AdamW(groups, weight_decay=self.config.weight_decay)
+    def _adamw(self, module: nn.Module, phase: Phase) -> AdamW:
+        return AdamW(module.parameters(), lr=phase.learning_rate, weight_decay=self.config.weight_decay)

@@ -26,6 +26,7 @@ from agedetect.sides import choose_faces
 BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
 PLAIN = "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --full-learning-rate 3e-4"
 BASE = "--augment flip,crop --loss dldl_v2 --schedule cosine"
+DEFAULT = "--augment flip,crop --loss soft_labels --schedule plateau"
 RECIPES = {
     "base": BASE,
     "seed recipe": PLAIN,
@@ -37,12 +38,13 @@ RECIPES = {
     "no averaged weights": f"{BASE} --ema-decay 0",
     "plateau": f"{BASE} --schedule plateau",
     "no warm-up": f"{BASE} --warmup-epochs 0",
-    "layer-wise rates": f"{BASE} --layer-decay 0.85",
     "rate 1e-3": f"{BASE} --full-learning-rate 1e-3",
     "flips only": f"{BASE} --augment flip",
     "erasing": f"{BASE} --augment flip,crop,erase",
     "all augmentation": f"{BASE} --augment flip,rotate,crop,colour,blur,jpeg,erase",
-    "soft labels, plateau": f"{BASE} --loss soft_labels --schedule plateau",
+    "soft labels, plateau": DEFAULT,
+    "soft labels, plateau, no averaged weights": f"{DEFAULT} --ema-decay 0",
+    "soft labels, plateau, no warm-up": f"{DEFAULT} --warmup-epochs 0",
 }
 
 

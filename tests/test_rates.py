@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from agedetect.config import TrainConfig
-from agedetect.model import build_model
 from agedetect.phases import Phase
-from agedetect.rates import Rates, parameter_groups
+from agedetect.rates import Rates
 
 FULL = Phase("all", 1, 4, 1.0)
 
@@ -42,18 +41,3 @@ def test_a_plateau_lowers_the_rate_after_the_warm_up():
 def test_the_head_phase_has_neither_warm_up_nor_cosine():
     seen = rates_over(TrainConfig(schedule="cosine", warmup_epochs=1), Phase("head", 1, 2, 1.0))
     assert seen == [1.0] * 20
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet34", "resnet50", "efficientnet_b0"])
-def test_layer_decay_slows_the_lower_stages_and_forgets_no_weight(name):
-    model = build_model(name, "none")
-    groups = parameter_groups(model, 1e-3, 0.5)
-    rates = [group["lr"] for group in groups]
-    assert rates == sorted(rates)
-    assert rates[-2:] == pytest.approx([5e-4, 1e-3])
-    grouped = [id(weight) for group in groups for weight in group["params"]]
-    assert sorted(grouped) == sorted(id(weight) for weight in model.parameters())
-
-
-def test_no_decay_is_one_group():
-    assert len(parameter_groups(build_model("mobilenet_v2", "none"), 1e-3, 1.0)) == 1

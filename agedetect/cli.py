@@ -16,6 +16,7 @@ import click
 from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.errors import ConfigError
+from agedetect.stopping import stop_signals
 from agedetect_runtime.terminal import needs_extra, one_line_errors
 
 if TYPE_CHECKING:
@@ -64,16 +65,19 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the run as Ctrl-C does
+    for number in stop_signals():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # which is what nohup makes of a closed terminal
+            signal.signal(number, signal.default_int_handler)
     with one_line_errors():
         with needs_extra("train"):
             from agedetect import tracking
             from agedetect.train import train, train_folds
         try:
-            if config.all_folds and not resume:
-                click.echo(_of_folds([trained.test.mae for trained in train_folds(config)]))
+            config = tracking.read_config(resume) if resume else config
+            if config.all_folds:
+                click.echo(_of_folds([figures["mae"] for figures in train_folds(config, resume=resume)]))
                 return
-            trained = train(tracking.read_config(resume) if resume else config, resume=resume)
+            trained = train(config, resume=resume)
         except tracking.Interrupted as stop:
             hint = f" Go on with: agedetect train --resume {stop.run_id}" if stop.resumable else ""
             click.echo(f"Stopped.{hint}", err=True)
@@ -112,7 +116,11 @@ def audit_command(data: Path, output: Path) -> None:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--side", type=click.Choice(SIDES), default="auto", help="Of the model's split; auto: its test side.")
 @click.option("--output", type=click.Path(path_type=Path), default="evaluation", help="Folder of the report.")
-@click.option("--flip-average", is_flag=True, help="Answer with the mean over a face and its mirror image.")
+@click.option(
+    "--flip-average",
+    is_flag=True,
+    help="Answer with the mean over a face and its mirror image; the intervals are calibrated for the face alone.",
+)
 def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Path, flip_average: bool) -> None:
     """Judge MODEL on the labelled faces of DATA (a folder, archive or CSV manifest), or compare it with OTHER.
 

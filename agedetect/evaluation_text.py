@@ -87,8 +87,8 @@ def leak_sentence(leak: Leak) -> str:
         return f"{text}. No copy was trained on, so what that would have hidden can't be said."
     return (
         f"{text}, and the MAE would have been {leak.mae.value:.2f} instead of {leak.clean_mae.value:.2f} years, "
-        f"{years(leak.gain)} less: the model errs by {years(leak.copies_mae)} years on the {leak.copies:,} training "
-        "files that have a copy in training."
+        f"{years(leak.gain)} less, at most: the model errs by {years(leak.copies_mae)} years on the {leak.copies:,} "
+        "training files that have a copy in training."
     )
 
 

@@ -43,6 +43,10 @@ class Head(nn.Sequential):
         """(B, C) -> (B, K), of MIN_AGE, MIN_AGE + 1, ... MAX_AGE years; None for a head without a distribution."""
         return None
 
+    def average(self, one: Tensor, other: Tensor) -> Tensor:
+        """(B, C) and (B, C), for two views of the same faces -> (B, C), whose ages are the mean of theirs."""
+        return (one + other) / 2
+
 
 class RegressionHead(Head):
     """One output, the age in years; unbounded in training, where a bound would stop the gradient."""
@@ -71,6 +75,10 @@ class DistributionHead(Head):
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         return functional.softmax(outputs, dim=1)
+
+    def average(self, one: Tensor, other: Tensor) -> Tensor:
+        """Logits of the mean of the two distributions."""
+        return torch.logaddexp(functional.log_softmax(one, dim=1), functional.log_softmax(other, dim=1))
 
 
 HEADS: dict[str, type[RegressionHead] | type[DistributionHead]] = {

@@ -22,8 +22,9 @@ class Leak:
 
     `mae` is what the test MAE would then have been, in years, beside the `clean_mae`, and `gain` the difference. It
     takes the leaked files to err as the model does on the `copies` training files that have a copy in training too
-    (`copies_mae`), and the others as its test faces do. More training on the same pixels isn't counted, nor are
-    copies that differ by a pixel. The errors are None where no copy was trained on.
+    (`copies_mae`), and the others as its test faces do. That is the most the leak could have gained: the label of such
+    a training file was trained on, that of a leaked test file is its copy's, which may be another. Copies that differ
+    by a pixel aren't counted. The errors are None where no copy was trained on.
     """
 
     seeds: int
@@ -71,21 +72,28 @@ def leak(splits: Splits, test: Predictions, copies: Predictions | None, *, seeds
         most=max(counts),
         copies=0 if copies is None else len(copies.faces),
     )
-    return found if copies is None else _with_errors(found, np.abs(test.error), np.abs(copies.error))
+    return found if copies is None else _with_errors(found, np.abs(test.error), _by_picture(copies))
 
 
-def _with_errors(found: Leak, clean: Years, trained: Years) -> Leak:
-    """`clean` and `trained` are absolute errors in years; the two sets of images are resampled apart."""
+def _by_picture(copies: Predictions) -> Years:
+    """(P, 2): the sum of the absolute errors of each picture's files, and their number: files are no separate draws."""
+    _, picture = np.unique([face.digest for face in copies.faces], return_inverse=True)
+    return np.stack([np.bincount(picture, np.abs(copies.error)), np.bincount(picture)], axis=1)
+
+
+def _with_errors(found: Leak, clean: Years, pictures: Years) -> Leak:
+    """`clean` are absolute errors in years, `pictures` as `_by_picture` gives them; each is resampled apart."""
     share = found.leaked / found.test_files
-    clean_drawn, trained_drawn = (
-        resampled_means(errors[:, None], seed=seed)[:, 0] for seed, errors in enumerate((clean, trained))
-    )
-    mixed = (1 - share) * clean.mean() + share * trained.mean()
-    gain = bounded(share * float(clean.mean() - trained.mean()), share * (clean_drawn - trained_drawn))
+    trained = float(pictures[:, 0].sum() / pictures[:, 1].sum())
+    clean_drawn = resampled_means(clean[:, None], seed=0)[:, 0]
+    sums, counts = resampled_means(pictures, seed=1).T
+    trained_drawn = sums / counts
+    mixed = (1 - share) * clean.mean() + share * trained
+    gain = bounded(share * float(clean.mean() - trained), share * (clean_drawn - trained_drawn))
     return replace(
         found,
         clean_mae=bounded(float(clean.mean()), clean_drawn),
-        copies_mae=bounded(float(trained.mean()), trained_drawn),
+        copies_mae=bounded(trained, trained_drawn),
         mae=bounded(float(mixed), (1 - share) * clean_drawn + share * trained_drawn),
         gain=gain,
     )

@@ -12,7 +12,7 @@ from agedetect.heads import HEADS, DistributionHead, RegressionHead
 class AgeModel(nn.Module):
     """faces, uint8 (B, S, S, 3), RGB -> the head's outputs, float32 (B, C); `age` makes years of them.
 
-    With `flip_average`, outputs outside of training are the mean over the face and its mirror image.
+    With `flip_average`, outputs outside of training answer with the mean over the face and its mirror image.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class AgeModel(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         if self.flip_average and not self.training:
-            return (self._outputs(faces) + self._outputs(faces.flip(2))) / 2
+            return self.head.average(self._outputs(faces), self._outputs(faces.flip(2)))
         return self._outputs(faces)
 
     def _outputs(self, faces: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ def _registered(model: str) -> Predictor:
         answers = source.program(torch.from_numpy(faces))
         return _table([answers.numpy()] if isinstance(answers, torch.Tensor) else [item.numpy() for item in answers])
 
-    return Predictor(source.label, source.spec, ask)
+    folder = Path(model)  # a report names no folder of the machine
+    return Predictor(folder.name if folder.is_dir() else source.label, source.spec, ask)
 
 
 def _table(columns: Iterator[NDArray[np.float32]] | Sequence[NDArray[np.float32]]) -> Table:

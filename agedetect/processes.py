@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torchvision.ops import StochasticDepth
 
 from agedetect.errors import ConfigError
 from agedetect.heads import SharedDropout
@@ -73,9 +74,10 @@ def use_bfloat16(precision: str, accelerator: str) -> bool:
 
 
 def share_batches(model: nn.Module, fabric: Fabric) -> None:
-    """Makes dropout and batch norm act on the batch of all processes; the state dict keeps its names."""
+    """Makes what drops or normalises act on the batch of all processes; the state dict keeps its names."""
     if fabric.world_size == 1:
         return
+    _share_depth(model, fabric)
     for module in model.modules():
         if isinstance(module, SharedDropout):
             module.rank, module.world = fabric.global_rank, fabric.world_size
@@ -83,6 +85,32 @@ def share_batches(model: nn.Module, fabric: Fabric) -> None:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     else:
         _sync_on_cpu(model)
+
+
+def _share_depth(module: nn.Module, fabric: Fabric) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, StochasticDepth):
+            setattr(module, name, SharedStochasticDepth(child.p, fabric.global_rank, fabric.world_size))
+        else:
+            _share_depth(child, fabric)
+
+
+class SharedStochasticDepth(nn.Module):
+    """torchvision's StochasticDepth of rows, drawn as it does for the whole batch, of which this process has a part.
+
+    Row r of process k is row r * world + k of the batch.
+    """
+
+    def __init__(self, p: float, rank: int, world: int) -> None:
+        super().__init__()
+        self.p, self.rank, self.world = p, rank, world
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return input
+        rows = torch.empty([len(input) * self.world] + [1] * (input.ndim - 1), dtype=input.dtype, device=input.device)
+        kept = rows.bernoulli_(1 - self.p)[self.rank :: self.world]
+        return input * kept / (1 - self.p)
 
 
 def _sync_on_cpu(module: nn.Module) -> None:

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -32,19 +32,20 @@ from numpy.typing import NDArray
 from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.errors import RunError
-from agedetect.evaluate import Metrics
 from agedetect.evaluation import Evaluation
 from agedetect.evaluation_files import write_evaluation
 from agedetect.faces import FaceSet
 from agedetect.phases import Checkpoint, Epoch, Snapshot
 from agedetect.program import AgeProgram
 from agedetect.splits import Splits, write_splits
+from agedetect.stopping import stop_signals
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 
 EXPERIMENT = "agedetect"
 ALIAS = "candidate"
 _EXPERIMENT_IS_CHOSEN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
 _CONFIG, _BEST = "config.json", "checkpoint/best.pt"
+_FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 _STATES = ("checkpoint/even.pt", "checkpoint/odd.pt")
 
 
@@ -84,13 +85,11 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     try:
         run = Run(config, resumed=resume is not None)
         yield run
-        status = RunStatus.to_string(RunStatus.FINISHED)
-    except Interrupted:  # of a child, which can say how to go on
-        status = RunStatus.to_string(RunStatus.KILLED)
-        raise
+        status = _FINISHED
     except KeyboardInterrupt as stop:
         status = RunStatus.to_string(RunStatus.KILLED)
-        raise Interrupted(run_id, resumable=run is not None and run.resumable) from stop
+        of_child = isinstance(stop, Interrupted)
+        raise Interrupted(run_id, resumable=of_child or (run is not None and run.resumable)) from stop
     finally:
         with _deaf_to_signals():
             mlflow.end_run(status)
@@ -102,7 +101,7 @@ def _deaf_to_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *stop_signals())}
     try:
         yield
     finally:
@@ -185,9 +184,13 @@ class Run:
             write_evaluation(result, Path(folder))
             mlflow.log_artifacts(folder, "evaluation")
 
-    def log_folds(self, tests: Sequence[Metrics]) -> None:
-        """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_deviation`."""
-        table = pd.DataFrame([test.to_dict() for test in tests])
+    def log_folds(self, figures: Sequence[dict[str, float]]) -> None:
+        """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_deviation`.
+
+        Of the figures that all folds have, without the ends of their intervals, which aren't the mean's.
+        """
+        table = pd.DataFrame(figures).dropna(axis="columns")
+        table = table.loc[:, ~table.columns.str.endswith(("_low", "_high"))]
         mlflow.log_metrics({f"test/{name}": float(value) for name, value in table.mean().items()})
         mlflow.log_metrics({f"test/{name}_deviation": float(value) for name, value in table.std().items()})
         mlflow.log_text(table.to_csv(index_label="fold"), "folds.csv")
@@ -238,10 +241,35 @@ def read_config(run_id: str) -> TrainConfig:
         raise RunError(f"run {run_id}: no training run of that id is to be had: {reason}") from error
 
 
+@dataclass(frozen=True)
+class Fold:
+    """What there is of a protocol's fold: the test figures of a finished run, or the id of one to go on with."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    resumable: str | None = None
+
+
+def read_folds(run_id: str) -> dict[int, Fold]:
+    """The folds that the stopped run of a protocol has begun. Raises RunError where the run is finished."""
+    client = MlflowClient()
+    parent = client.get_run(run_id)
+    if parent.info.status == _FINISHED:
+        raise RunError(f"run {run_id}: it is finished: start a new one")
+    children = client.search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")
+    folds: dict[int, Fold] = {}
+    for child in sorted(children, key=lambda child: (child.info.status == _FINISHED, child.info.start_time)):
+        test = {name.removeprefix("test/"): value for name, value in child.data.metrics.items() if "test/" in name}
+        begun = bool(client.list_artifacts(child.info.run_id, "checkpoint"))
+        found = Fold(figures=test) if child.info.status == _FINISHED else Fold(resumable=child.info.run_id)
+        if begun:
+            folds[int(child.data.params["fold"])] = found
+    return folds
+
+
 def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
     """The state after the last epoch that was finished. Raises RunError where there was none, or on other data."""
     run = MlflowClient().get_run(run_id)
-    if run.info.status == RunStatus.to_string(RunStatus.FINISHED):
+    if run.info.status == _FINISHED:
         raise RunError(f"run {run_id}: it is finished, and its test faces are looked at once: start a new one")
     fingerprint = run.data.tags.get("split_fingerprint", splits.fingerprint)  # none: stopped before any epoch
     if fingerprint != splits.fingerprint:

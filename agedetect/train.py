@@ -44,12 +44,16 @@ log = logging.getLogger("agedetect")
 
 @dataclass(frozen=True)
 class Trained:
-    """What a finished run gives. `run_id` and `model` are None on a process that only helped the first one."""
+    """What a finished run gives. `run_id` and `model` are None on a process that only helped the first one.
+
+    `figures` are those of the test faces, as the run has them; that process knows none.
+    """
 
     history: list[Epoch]
     test: Metrics
     run_id: str | None
     model: Registered | None
+    figures: dict[str, float]
 
 
 def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
@@ -79,25 +83,31 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
         predictions = answer(splits.test)
         copies = trained_copies(splits)
         on_copies = answer(copies) if copies else None
-        registered = _report(run, program, face_set, splits, predictions, on_copies) if run else None
+        registered, figures = _report(run, program, face_set, splits, predictions, on_copies) if run else (None, {})
     close(fabric)
     test = measure(predictions.true, predictions.age)
-    return Trained(history, test, run.id if run else None, registered)
+    return Trained(history, test, run.id if run else None, registered, figures)
 
 
-def train_folds(config: TrainConfig) -> list[Trained]:
+def train_folds(config: TrainConfig, *, resume: str | None = None) -> list[dict[str, float]]:
     """Every fold of the config's protocol as a child of one run, which gets their mean and standard deviation.
 
-    A protocol measures a recipe, so the models of its folds are logged but not registered. Raises as `train` does.
+    The test figures of each fold. A protocol measures a recipe, so the models of its folds are logged but not
+    registered. With `resume`, the id of a stopped parent, only what is missing is trained. Raises as `train` does.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(f"protocol={config.protocol}: several processes share one fold: give it with --fold")
-    with tracking.open_run(config) as parent:
-        trained = []
+    begun = tracking.read_folds(resume) if resume else {}
+    with tracking.open_run(config, resume) as parent:
+        figures = []
         for fold in range(PROTOCOLS[config.protocol].folds):
-            trained.append(train(dataclasses.replace(config, fold=fold, registered_model_name="none")))
-        parent.log_folds([item.test for item in trained])
-    return trained
+            child = begun.get(fold, tracking.Fold())
+            if not child.figures:
+                fold_config = dataclasses.replace(config, fold=fold, registered_model_name="none")
+                child = tracking.Fold(figures=train(fold_config, resume=child.resumable).figures)
+            figures.append(child.figures)
+        parent.log_folds(figures)
+    return figures
 
 
 def _read(config: TrainConfig) -> FaceSet:
@@ -161,7 +171,7 @@ def _report(
     splits: Splits,
     predictions: Predictions,
     copies: Predictions | None,
-) -> Registered:
+) -> tuple[Registered, dict[str, float]]:
     """Logs the test metrics, figures and report, and the model with its spec and card."""
     config = run.config
     name = config.model_name if config.registered_model_name == "none" else config.registered_model_name
@@ -174,7 +184,7 @@ def _report(
     spec = dataclasses.replace(spec, card=told)
     registered = run.log_model(program.cpu(), spec, _example(spec))
     log.info("test MAE %.3f years (n=%d); model %s", result.overall.mae.value, result.n, registered.uri)
-    return registered
+    return registered, result.metrics()
 
 
 def describe(program: AgeProgram, run: Run, splits: Splits, test: Metrics) -> ModelSpec:

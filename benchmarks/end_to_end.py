@@ -18,9 +18,9 @@ from benchmarks.rates import in_turns, on_threads, table
 _IN_MEMORY = 256  # faces held as batches, 12 MB at 128 px
 
 
-def report(model: Path, paths: Sequence[str], rounds: int, threads: int | None = None) -> str:
+def report(model: Path, paths: Sequence[str], rounds: int) -> str:
     """The rates on these files and what they are of one another, as a table."""
-    estimator = AgeEstimator(model, device="cpu", threads=threads)
+    estimator = AgeEstimator(model, device="cpu")
     size, resampling, cores = estimator.spec.image_size, estimator.spec.resampling, estimator.threads
     share = paths[: max(1, len(paths) // rounds)]
     faces = np.stack([load_face(path, size, resampling) for path in share[:_IN_MEMORY]])

@@ -3,7 +3,8 @@
     python -m benchmarks.recipes train half.csv --weights FILE     # a run and a registered model for each recipe
     python -m benchmarks.recipes compare half.csv                  # the table, on the validation faces
 
-`half.csv` is what `python -m benchmarks.recipes halve UTKFace_data half.csv` writes: every second file by its name.
+`half.csv` is what `python -m benchmarks.recipes halve UTKFace_data half.csv` writes: every
+second file by its name, but none of the test side of the default split: recipes are chosen without those.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from agedetect.faces import read_faces
 from agedetect.predictions import Predictions
 from agedetect.predictor import open_predictor, predict
 from agedetect.sides import choose_faces
+from agedetect.splits import split_faces
 
 BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
 PLAIN = "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --full-learning-rate 3e-4"
@@ -57,8 +59,10 @@ def main() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 def halve(folder: Path, output: Path) -> None:
-    """Write a manifest of every second face in FOLDER, by name."""
-    faces = read_faces(folder).faces[::2]
+    """Write a manifest of every second face in FOLDER, by name, without those that the default split tests on."""
+    everything = read_faces(folder).faces
+    tested = {face.digest for face in split_faces(everything).test}
+    faces = [face for face in everything if face.digest not in tested][::2]
     with output.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "age", "gender", "race"])

@@ -90,7 +90,14 @@ def test_few_or_unreadable_faces_are_no_proof(exact: Path, faces: list[tuple[Pat
 
 def test_faces_that_are_elsewhere_are_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none of the source run's 1 training images is on this machine, .*gone\.png"):
-        present([(tmp_path / "gone.png", 30.0)], "training")
+        present([(tmp_path / "gone.png", 30.0)], "training", "go where they are")
+
+
+def test_a_few_of_the_validation_faces_are_no_judgement(faces: list[tuple[Path, float]], tmp_path: Path) -> None:
+    listed = [*faces, *[(tmp_path / f"gone{index}.png", 30.0) for index in range(10)]]
+    assert present(listed, "validation", "", share=0.8) == faces
+    with pytest.raises(ModelError, match="only 40 of the source run's 50 validation images are on this machine"):
+        present(listed, "validation", "go where they are", share=0.9)
 
 
 def test_int8_is_exported_judged_and_told(store: Store, tmp_path: Path) -> None:
@@ -105,6 +112,7 @@ def test_int8_is_exported_judged_and_told(store: Store, tmp_path: Path) -> None:
     assert spec.card.startswith("## Precision")
     assert ".png" not in value
     figures = spec.provenance["precision"]
+    assert figures["budget_years"] == 2
     assert figures["reduction"]["layers"] == 1  # the convolution; the only linear layer is the last
     assert figures["reduction"]["calibration_faces"] + figures["reduction"]["search_faces"] == 33
     report = json.loads((tmp_path / "small.parity.json").read_text())
@@ -128,6 +136,14 @@ def test_int8_over_the_budget_leaves_no_file(store: Store, tmp_path: Path, monke
     assert "FAILED" in result.stdout
     assert result.stderr.splitlines()[-1].startswith(f"Error: {tmp_path / 'small.onnx'} was not written: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_the_output_does_not_make_a_file_its_own_judge(store: Store, tmp_path: Path) -> None:
+    output = tmp_path / "float32.onnx"
+    result = export("--output", output, "--precision", "int8", "--mae-budget-years", "2")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads((tmp_path / "float32.parity.json").read_text())["precision"]
+    assert report["differences"]["worst_years"] > 0
 
 
 def test_fp16_is_exported_and_close(store: Store, tmp_path: Path) -> None:
@@ -165,6 +181,7 @@ def test_int8_needs_the_faces_of_the_run(store: Store, tmp_path: Path) -> None:
             hidden.rename(path)
     assert result.exit_code == 1
     assert "33 training images is on this machine" in result.stderr
+    assert "converting" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -219,7 +219,7 @@ def test_a_run_without_a_usable_list_of_faces_says_so(source: Source, store: Sto
         validation_faces(bare)
     (tmp_path / "splits.csv").write_text("side,path\nvalidation,a.png\n")
     MlflowClient().log_artifact(run.info.run_id, str(tmp_path / "splits.csv"), "data")
-    with pytest.raises(ModelError, match=r"lacks a column or a number: 'age'; give --faces"):
+    with pytest.raises(ModelError, match=r"lacks a column or a number: 'age'; give images with --faces"):
         validation_faces(bare)
 
 
@@ -237,7 +237,7 @@ def test_a_list_of_faces_that_is_no_table_says_so(source: Source, store: Store, 
         pass
     (tmp_path / "splits.csv").write_text("side,path,age\nvalidation," + "x" * 140_000 + ",7\n")
     MlflowClient().log_artifact(run.info.run_id, str(tmp_path / "splits.csv"), "data")
-    with pytest.raises(ModelError, match=r"splits\.csv can't be read: field larger .*; give --faces"):
+    with pytest.raises(ModelError, match=r"splits\.csv can't be read: field larger .*; give images with --faces"):
         validation_faces(Source(**{**vars(source), "run_id": run.info.run_id}))
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from PIL import Image
 from agedetect_runtime.cli import main
 from agedetect_runtime.spec import ModelSpec
 from conftest import listen_to_ctrl_c
+from tiny_images import save_noise
 from tiny_models import tiny_spec, write_tiny_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()"]
@@ -94,7 +96,8 @@ def test_a_list_on_standard_input_is_one_path_a_line(faces: Path, model: Path) -
 
 def test_batch_size_and_threads_change_nothing(faces: Path, model: Path) -> None:
     outputs = {
-        infer(faces, "--onnx", model, "--batch-size", size, "--threads", "1").stdout for size in ("1", "2", "32")
+        infer(faces, "--onnx", model, "--batch-size", size, "--threads", threads).stdout
+        for size, threads in (("1", "1"), ("2", "3"), ("32", "1"), ("3", "2"))
     }
     assert len(outputs) == 1
 
@@ -104,6 +107,31 @@ def test_an_image_that_takes_too_long_is_given_up(model: Path, tmp_path: Path) -
     call = [*COMMAND, str(tmp_path / "large.png"), "--onnx", str(model), "--image-seconds", "0.02"]
     done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True)
     assert rows(done.stdout)[1][-1] == "took longer than 0.02 s"
+
+
+def test_no_limit_for_an_image_is_a_limit_too_and_no_number_is_none(faces: Path, model: Path) -> None:
+    assert infer(faces, "--onnx", model, "--image-seconds", "inf").exit_code == 0
+    refused = infer(faces, "--onnx", model, "--image-seconds", "nan")
+    assert refused.exit_code == 2
+    assert "nan is no number" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "said"),
+    [
+        ("<&-", "one.png", 0, "1 image, 0 failed"),
+        ("<&-", "-", 1, "Error: -: standard input is closed\n"),
+        (">&-", "one.png", 1, "Error: standard output is closed; give an --output\n"),
+        ("2>&-", "one.png", 0, ""),
+    ],
+)
+def test_streams_that_a_scheduler_has_closed(
+    model: Path, tmp_path: Path, closed: str, arguments: str, code: int, said: str
+) -> None:
+    save_noise(tmp_path / "one.png", 1)
+    call = f"{shlex.join([*COMMAND, arguments, '--onnx', str(model)])} {closed}"
+    done = subprocess.run(call, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False)
 
 
 def test_output_is_csv_or_json_lines_by_suffix(faces: Path, model: Path, tmp_path: Path) -> None:

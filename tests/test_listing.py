@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import tracemalloc
 from pathlib import Path
 
@@ -64,7 +65,13 @@ def test_folders_as_deep_as_paths_can_be_are_read(tmp_path: Path, monkeypatch: p
         os.chdir("d")
     Path("a.jpg").touch()
     deep = str(tmp_path) + "/d" * 1200
-    assert list(walk_images(str(tmp_path))) == [f"{deep}/a.jpg"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # fewer than the folders on the way
+    try:
+        paths, total = list_images([str(tmp_path)], None)
+        assert ([*paths], total) == ([f"{deep}/a.jpg"], 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     Path("a.jpg").unlink()
     os.removedirs(deep)  # pytest's own cleaning recurses
 
@@ -75,6 +82,31 @@ def test_standard_input_is_read_as_its_paths_are_used() -> None:
     used = iter(paths)
     assert (next(used), lines.tell(), total) == ("x.jpg", 0, None)
     assert [*used] == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+class Failing(io.BytesIO):
+    def readline(self, size: int | None = -1, /) -> bytes:
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("stdin", "reason"),
+    [
+        (io.BytesIO(b"a.jpg\n" + b"b" * 9000), "no list of paths, one a line"),
+        (io.BytesIO(b"a.jpg\0b.jpg\0"), "no list of paths, one a line"),
+        (Failing(), "cannot be read: input/output error"),
+    ],
+    ids=["a line that is no path", "find -print0", "a broken device"],
+)
+def test_what_is_no_list_is_refused(stdin: io.BytesIO, reason: str) -> None:
+    paths, _ = list_images(["-"], stdin)
+    with pytest.raises(AgedetectError, match=reason):
+        list(paths)
+
+
+def test_a_closed_standard_input_is_refused() -> None:
+    with pytest.raises(AgedetectError, match="standard input is closed"):
+        list_images(["-"], None)
 
 
 def test_a_folder_without_images_is_refused_before_anything_is_read(tmp_path: Path) -> None:

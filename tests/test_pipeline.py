@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -115,7 +116,7 @@ def test_a_slow_reader_is_not_run_away_from() -> None:
     rows.close()
 
 
-def test_a_slow_source_does_not_hold_back_rows_that_are_ready() -> None:
+def test_rows_that_are_ready_wait_for_one_more_batch_of_a_slow_source_at_most() -> None:
     given = 0
 
     def slowly() -> Iterator[int]:
@@ -248,6 +249,31 @@ def test_an_image_that_takes_too_long_is_a_row_with_that_reason_and_the_others_g
     deadline = time.monotonic() + 5
     while workers() and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+STOPPED = """
+import time
+import numpy as np
+from agedetect_runtime.pipeline import stream
+def load(number):
+    print(number, flush=True)
+    time.sleep(0.4)
+    return np.zeros((1, 1, 3), np.uint8)
+def answer(sources, loaded):
+    return [face for face in loaded if isinstance(face, str)]
+print([*stream(range(8), load, answer, threads=2, batch_size=2, image_seconds=0.8)])
+"""
+
+
+def test_a_process_that_was_stopped_gives_up_no_image_for_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(4):
+            process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.read().splitlines()[-1] == "[]"
 
 
 HELD = """

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from agedetect.errors import ConfigError
 from agedetect.heads import SharedDropout
@@ -19,7 +20,8 @@ STEPS, BATCH = 6, 8
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers = [nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), StochasticDepth(0.3, "row")]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return nn.Sequential(*layers, SharedDropout(0.3), nn.Linear(5, 1)).double()
 
 

@@ -223,6 +223,20 @@ def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(drawn_f
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert f"test MAE {np.mean(errors):.3f} years, standard deviation" in done.stdout
     assert not client.search_registered_models()  # a protocol measures a recipe
+    assert parent.data.metrics["test/coverage"] == pytest.approx(
+        np.mean([run.data.metrics["test/coverage"] for run in children])
+    )
+
+    (third,) = [run for run in children if run.data.params["fold"] == "3"]  # as if it had been stopped there
+    client.delete_run(third.info.run_id)
+    client.set_terminated(parent.info.run_id, "KILLED")
+    resumed = run_command([program("agedetect"), "train", "--resume", parent.info.run_id], tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == done.stdout
+    assert resumed.stderr.count("epoch 1 ") == 1
+    assert client.get_run(parent.info.run_id).info.status == "FINISHED"
+    again = run_command([program("agedetect"), "train", "--resume", parent.info.run_id], tmp_path)
+    assert (again.returncode, "it is finished" in again.stderr) == (1, True)
 
 
 def test_a_run_does_not_resume_on_other_faces(drawn_faces, tmp_path):

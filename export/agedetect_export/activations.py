@@ -53,12 +53,10 @@ def observe(model: onnx.ModelProto, faces: Faces, values: Sequence[str]) -> dict
     }
 
 
-def open_quietly(model: onnx.ModelProto, threads: int | None = None) -> onnxruntime.InferenceSession:
+def open_quietly(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # 3: errors; its warnings are about graph optimisation
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # many short runs, Python in between
-    if threads is not None:
-        options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -12,7 +12,7 @@ from agedetect_export.address import Address
 from agedetect_export.files import disk_errors, report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.report import MIN_IMAGES, TOLERANCE_YEARS
-from agedetect_runtime.terminal import needs_extra, one_line_errors
+from agedetect_runtime.terminal import Quantity, needs_extra, one_line_errors
 
 
 def _parse_source(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -48,7 +48,7 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
 @click.option("--images", type=click.IntRange(min=MIN_IMAGES), default=64, help="Compare on so many images.")
 @click.option(
     "--tolerance-years",
-    type=click.FloatRange(min=0, min_open=True, max=1),
+    type=Quantity(min=0, min_open=True, max=1),
     default=TOLERANCE_YEARS,
     help="The largest difference that passes.",
 )
@@ -66,7 +66,7 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
 )
 @click.option(
     "--mae-budget-years",
-    type=click.FloatRange(min=0),
+    type=Quantity(min=0, max=100),
     default=MAE_BUDGET_YEARS,
     help="What int8 or fp16 may add to the MAE on the validation images.",
 )

@@ -13,6 +13,7 @@ from agedetect_export import convert, parity, reduction, registry
 from agedetect_export.faces import from_folder, from_run
 from agedetect_export.files import in_place, report_path
 from agedetect_export.precision import PrecisionReport
+from agedetect_export.reduction import RunFaces
 from agedetect_export.registry import Source
 from agedetect_export.report import ParityReport
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelSpec
@@ -50,9 +51,10 @@ def export(wish: Wish) -> None:
         paths = from_folder(wish.faces, wish.images)
     else:
         paths = from_run(registry.validation_faces(source), wish.images)
+    run_faces = None if wish.precision == "float32" else reduction.run_faces(source)
     with TemporaryDirectory(dir=wish.output.parent, prefix=f".{wish.output.name}.") as name:
         folder = Path(name)
-        model, report = _make(source, wish, paths, folder)
+        model, report = _make(source, wish, paths, run_faces, folder)
         report_file = report_path(folder / wish.output.name)
         report_file.write_text(report.to_json(), encoding="utf-8")
         with in_place({model: wish.output, report_file: report_path(wish.output)}, folder / "earlier"):
@@ -77,9 +79,12 @@ def _check_size(source: Source, image_size: int) -> None:
         )
 
 
-def _make(source: Source, wish: Wish, paths: list[Path], folder: Path) -> tuple[Path, ParityReport]:
+def _make(
+    source: Source, wish: Wish, paths: list[Path], run_faces: RunFaces | None, folder: Path
+) -> tuple[Path, ParityReport]:
     """The file that ships, under the name it will have, and what is known of it."""
-    exact, model = folder / "float32.onnx", folder / wish.output.name
+    exact, model = folder / "exact" / wish.output.name, folder / wish.output.name
+    exact.parent.mkdir()
     say(f"converting {source.label}")
     convert.convert(source.program, source.spec, exact)
     say(f"comparing on {len(paths)} images")
@@ -87,11 +92,11 @@ def _make(source: Source, wish: Wish, paths: list[Path], folder: Path) -> tuple[
     click.echo(report.to_text())
     if not report.passed:
         raise parity.ParityError(f"{wish.output} was not written: parity failed: {printable(report.failures[0])}")
-    if wish.precision == "float32":
+    if run_faces is None:
         exact.replace(model)
     else:
         reduced = reduction.reduce(
-            source, exact, model, precision=wish.precision, budget_years=wish.mae_budget_years, tell=say
+            exact, model, source.spec, run_faces, precision=wish.precision, budget_years=wish.mae_budget_years, tell=say
         )
         click.echo(reduced.to_text())
         if not reduced.passed:

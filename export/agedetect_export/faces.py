@@ -22,11 +22,16 @@ def from_run(listed: Sequence[tuple[Path, float]], count: int) -> list[Path]:
     return spread_over_age(here, count)
 
 
-def present(listed: Sequence[tuple[Path, float]], side: str) -> list[tuple[Path, float]]:
-    """Those of a run's images that are here. Raises ModelError where none is: what int8 costs needs true ages."""
+def present(
+    listed: Sequence[tuple[Path, float]], side: str, remedy: str, *, share: float = 0.0
+) -> list[tuple[Path, float]]:
+    """Those of a run's images that are here. Raises ModelError where none is, or less than `share` of them."""
     here = _here(listed)
     if not here:
-        raise ModelError(f"{_none_of(listed, side)}; export int8 or fp16 where the model was trained, or float32 here")
+        raise ModelError(f"{_none_of(listed, side)}; {remedy}")
+    if len(here) < share * len(listed):
+        found = f"only {len(here)} of the source run's {len(listed)} {side} images are on this machine"
+        raise ModelError(f"{found}, too few to judge by; {remedy}")
     return here
 
 

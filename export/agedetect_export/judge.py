@@ -35,7 +35,7 @@ def judge(exact: Path, reduced: Path, faces: Sequence[tuple[Path, float]], *, bu
         failures.append(f"{strange} of {len(true)} answers are no numbers")
     change = np.abs(found[:, 0] - true) - np.abs(wanted[:, 0] - true)
     cost = float(change.mean()) if not strange and len(true) else None
-    if cost is not None and cost > budget_years:
+    if cost is not None and not cost <= budget_years:
         failures.append(
             f"it costs {cost:.3f} years of MAE on {len(true)} validation faces, the budget is {budget_years:g}"
         )
@@ -79,7 +79,7 @@ def _read(faces: Sequence[tuple[Path, float]], estimator: AgeEstimator) -> list[
         try:
             read.append((load_face(path, estimator.spec.image_size, estimator.spec.resampling), age))
         except ImageError:
-            continue  # counted; the trainer could read it, so the parity report will name such faces
+            continue  # counted
     return read
 
 

@@ -105,6 +105,8 @@ class PrecisionReport:
         if self.coverage is not None and self.float32_coverage is not None:
             promised = f"; promised {self.promised_coverage:.1%}" if self.promised_coverage else ""
             lines.append(f"  coverage       {self.coverage:.1%}, float32 {self.float32_coverage:.1%}{promised}")
+        if self.unreadable:
+            lines.append(f"  unreadable     {self.unreadable} images")
         lines += [f"  FAILED         {reason}" for reason in self.failures]
         lines.append(f"  {self.verdict}, ±{_years(self.cost_error_years)}, budget {self.budget_years:g}")
         return "\n".join(lines)

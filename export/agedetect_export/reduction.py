@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,44 +26,66 @@ from agedetect_runtime.images import load_face
 SEED = 0
 CALIBRATION_FACES = 128
 SEARCH_FACES = 256
+_JUDGED_SHARE = 0.9  # of the validation faces: a few of them, or those of one folder, would judge something else
+_REMEDY = "export int8 or fp16 where the model was trained, or float32 here"
 
 
 class PrecisionError(AgedetectError):
     """The smaller file costs more than it may."""
 
 
+@dataclass(frozen=True)
+class RunFaces:
+    """A run's images that are here, with their ages in years."""
+
+    training: Sequence[tuple[Path, float]]
+    validation: Sequence[tuple[Path, float]]
+
+
+def run_faces(source: Source) -> RunFaces:
+    """Raises ModelError where they aren't here: without them nobody knows what a smaller precision costs."""
+    validation = registry.listed_faces(source, "validation", _REMEDY)
+    training = registry.listed_faces(source, "train", _REMEDY)
+    return RunFaces(
+        present(training, "training", _REMEDY), present(validation, "validation", _REMEDY, share=_JUDGED_SHARE)
+    )
+
+
 def reduce(
-    source: Source,
     exact: Path,
     target: Path,
+    spec: ModelSpec,
+    faces: RunFaces,
     *,
     precision: str,
     budget_years: float,
     tell: Callable[[str], None],
 ) -> PrecisionReport:
-    """Write `target`, and say what it costs against the float32 file `exact`.
+    """Write `target`, and say what it costs against the float32 file `exact`, a model as `spec` says.
 
-    Raises ModelError where the run's training or validation faces aren't here, or where no layer can be reduced.
+    Raises ModelError where too few of the training images can be read.
     """
-    validation = present(registry.validation_faces(source), "validation")
-    spec = dataclasses.replace(source.spec, precision=precision)
+    spec = dataclasses.replace(spec, precision=precision)
     model = onnx.load(exact)
     made = None
     if precision == "fp16":
         convert.save(halve(model), spec, target)
     else:
-        chosen, made = _quantize(source, model, budget_years, tell)
+        chosen, made = _quantize(spec, model, faces.training, budget_years, tell)
         convert.save(chosen, spec, target)
-    tell(f"judging {precision} on {len(validation)} validation images")
-    report = judge(exact, target, validation, budget_years=budget_years)
+    tell(f"judging {precision} on {len(faces.validation)} validation images")
+    report = judge(exact, target, faces.validation, budget_years=budget_years)
     return dataclasses.replace(report, reduction=made)
 
 
 def _quantize(
-    source: Source, model: onnx.ModelProto, budget_years: float, tell: Callable[[str], None]
+    spec: ModelSpec,
+    model: onnx.ModelProto,
+    training: Sequence[tuple[Path, float]],
+    budget_years: float,
+    tell: Callable[[str], None],
 ) -> tuple[onnx.ModelProto, Reduction]:
-    listed = present(registry.training_faces(source), "training")
-    faces, years = _draw(listed, CALIBRATION_FACES + SEARCH_FACES, source.spec)
+    faces, years = _draw(training, CALIBRATION_FACES + SEARCH_FACES, spec)
     calibrating = min(CALIBRATION_FACES, len(faces) // 2)
     tell(f"calibrating int8 on {calibrating} training images")
     quantizer = Quantizer(model, faces[:calibrating])

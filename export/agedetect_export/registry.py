@@ -91,17 +91,13 @@ def validation_faces(source: Source) -> list[tuple[Path, float]]:
     Test images are not touched: the exporter may choose by what it sees. Raises ModelError where the run
     has no such list.
     """
-    return _listed_faces(source, "validation")
+    return listed_faces(source, "validation", "give images with --faces")
 
 
-def training_faces(source: Source) -> list[tuple[Path, float]]:
-    """The same of the training images."""
-    return _listed_faces(source, "train")
-
-
-def _listed_faces(source: Source, side: str) -> list[tuple[Path, float]]:
+def listed_faces(source: Source, side: str, remedy: str) -> list[tuple[Path, float]]:
+    """The same of the side "train" or "validation"; `remedy` is what an error advises."""
     if not source.tracked or source.run_id is None:
-        raise ModelError(f"{source.uri}: its run is not in {tracking_uri()}; give images with --faces")
+        raise ModelError(f"{source.uri}: its run is not in {tracking_uri()}; {remedy}")
     run = f"run {source.run_id}"
     with TemporaryDirectory(prefix="agedetect-export-") as scratch:
         table = _download(f"runs:/{source.run_id}/{SPLITS}", Path(scratch))
@@ -110,9 +106,9 @@ def _listed_faces(source: Source, side: str) -> list[tuple[Path, float]]:
                 rows = [row for row in csv.DictReader(lines) if row["side"] == side]
             return [(Path(row["path"]), float(row["age"])) for row in rows]
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{run}: {SPLITS} lacks a column or a number: {error}; give --faces") from error
+            raise ModelError(f"{run}: {SPLITS} lacks a column or a number: {error}; {remedy}") from error
         except (csv.Error, OSError) as error:
-            raise ModelError(f"{run}: {SPLITS} can't be read: {error}; give --faces") from error
+            raise ModelError(f"{run}: {SPLITS} can't be read: {error}; {remedy}") from error
 
 
 def log_export(source: Source, files: Sequence[Path], report: ParityReport) -> None:

@@ -40,7 +40,7 @@ def choose(
     budget_years: float,
     tell: Callable[[str], None],
 ) -> Choice:
-    """All layers in int8 if that is expected to cost half of the budget at most; else as few in float as it takes.
+    """All layers in int8 if that is expected to cost three quarters of the budget; else as few in float as it takes.
 
     Each layer is left out once; then they are kept in float in the order of what that gained, one after another.
     """

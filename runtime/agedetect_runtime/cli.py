@@ -18,7 +18,7 @@ from agedetect_runtime.about import print_about
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
 from agedetect_runtime.report import SUFFIXES, is_report, report_to
-from agedetect_runtime.terminal import one_line_errors
+from agedetect_runtime.terminal import Quantity, is_terminal, one_line_errors
 
 if TYPE_CHECKING:
     from agedetect_runtime.estimator import AgeEstimator, Estimate
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--image-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Quantity(min=0, min_open=True),
     default=30,
     show_default=True,
     help="Give up an image that takes longer than this to open.",
@@ -104,7 +104,7 @@ def main(
     if resume and output is None:
         raise click.BadParameter("it goes on with an --output, and none is given", param_hint="'--resume'")
     with one_line_errors(), _quiet_pillow():
-        paths, total = list_images(faces, sys.stdin.buffer)
+        paths, total = list_images(faces, sys.stdin.buffer if sys.stdin else None)
         estimator = _open(
             model,
             device=device,
@@ -170,7 +170,7 @@ def _estimate(
 
 @contextmanager
 def _progress(estimates: Iterator[Estimate], total: int | None, output: Path | None) -> Iterator[Iterable[Estimate]]:
-    if not sys.stderr.isatty() or (output is None and sys.stdout.isatty()):
+    if not is_terminal(sys.stderr) or (output is None and is_terminal(sys.stdout)):
         yield estimates  # nobody sees a bar, or the table itself shows how far it is
         return
     with click.progressbar(estimates, length=total, label="Ages", file=sys.stderr, show_pos=True) as bar:

@@ -14,26 +14,29 @@ _PHOTOS = {".avif", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".
 _OTHERS = {".bmp", ".ico", ".j2k", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff"}
 SUFFIXES = frozenset(_PHOTOS | _OTHERS)
 
+_LONGEST_LINE = 8192  # bytes: twice the longest path that Linux opens
 _AT_ONCE = 1 << 16  # names sorted at once, 5 MB of them: a folder of a million is read sixteen times
 
 
-def list_images(arguments: Sequence[str], stdin: BinaryIO) -> tuple[Iterable[str], int | None]:
+def list_images(arguments: Sequence[str], stdin: BinaryIO | None) -> tuple[Iterable[str], int | None]:
     """The paths that the arguments mean, in their order, and how many: None if `stdin` is still to be read.
 
     A folder stands for the images in it and below, by suffix, sorted by path, hidden ones left out; "-" for
     the paths on standard input, one a line; anything else for itself. Folders are read here to count, and once more,
     as lines are, while their paths are used: none of it is kept. Raises AgedetectError for a folder that can't be
-    read or holds no image.
+    read or holds no image, and for a standard input that is closed (None) or no list.
     """
     parts: list[Iterable[str]] = []
     total: int | None = 0
     for argument in arguments:
         if argument == "-":
+            if stdin is None:
+                raise AgedetectError("-: standard input is closed")
             parts.append(_lines(stdin))
             total = None
         elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a parent is closed to us)
             parts.append(walk_images(argument))
-            count = sum(1 for _ in _walk(argument, _names))
+            count = sum(1 for _ in _walk(argument, _images_first))
             if count == 0:
                 raise AgedetectError(f"{argument}: no images in this folder or below")
             total = None if total is None else total + count
@@ -111,6 +114,17 @@ def _names(folder: str, behind: str = "") -> Iterator[str]:
                 yield name
 
 
+def _images_first(folder: str) -> Iterator[str]:
+    """A folder's images, then its folders: it is closed before they are opened, however deep they lie."""
+    folders = []
+    for name in _names(folder):
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            yield name
+    yield from folders
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -127,6 +141,15 @@ def _refusing() -> Iterator[None]:
 
 
 def _lines(stdin: BinaryIO) -> Iterator[str]:
-    for line in stdin:
+    while line := _next_line(stdin):
+        if len(line) > _LONGEST_LINE or b"\0" in line:
+            raise AgedetectError("-: standard input is no list of paths, one a line")
         if path := line.rstrip(b"\r\n"):
             yield os.fsdecode(path)
+
+
+def _next_line(stdin: BinaryIO) -> bytes:
+    try:
+        return stdin.readline(_LONGEST_LINE + 1)
+    except OSError as error:
+        raise AgedetectError(f"-: standard input cannot be read: {(error.strerror or '').lower()}") from error

@@ -34,7 +34,7 @@ class PartFile:
         Raises AgedetectError where it can't be written, or another process does so.
         """
         self._output = output
-        self._place = output.resolve()  # a link stays a link
+        self._place = Path(os.path.realpath(output))  # a link stays a link; Path's own raises where it leads in circles
         self._path = self._place.with_name(f"{self._place.name}.part")
         self._maker_path = self._place.with_name(f"{self._place.name}.part.json")
         self._heading = heading.encode()

@@ -7,6 +7,7 @@ load the next. So no core waits for another, and nobody has to divide them betwe
 from __future__ import annotations
 
 import atexit
+import math
 import queue
 import threading
 import time
@@ -27,6 +28,7 @@ Row = TypeVar("Row")
 Load = Callable[[Source], NDArray[np.uint8]]
 Answer = Callable[[Sequence[Source], Sequence[Loaded]], Sequence[Row]]
 
+_GRACE_SECONDS = 1.0  # for a late image: perhaps the whole process was stopped (Ctrl-Z, a paused container)
 _LEAVE_SECONDS = 1.0  # how long closing waits for images that are being loaded; a run of the model always ends
 
 
@@ -97,13 +99,17 @@ class _Batch(Generic[Source, Row]):
 
 
 class _Worker(threading.Thread, Generic[Source, Row]):
-    """`loading` is the image in its hands, by batch and place; `since` is when it took it, by the monotonic clock."""
+    """`loading` is the image in its hands, by batch and place, due at `deadline` of the monotonic clock.
+
+    `is_late` once that has been put off.
+    """
 
     def __init__(self, work: Callable[[_Worker[Source, Row]], None]) -> None:
         # A daemon: an image that never ends must not keep the process.
         super().__init__(target=work, args=(self,), name="agedetect", daemon=True)
         self.loading: tuple[_Batch[Source, Row], int] | None = None
-        self.since = 0.0
+        self.deadline = 0.0
+        self.is_late = False
 
 
 class _Workers(Generic[Source, Row]):
@@ -113,7 +119,7 @@ class _Workers(Generic[Source, Row]):
         self, load: Load[Source], answer: Answer[Source, Row], threads: int, image_seconds: float | None
     ) -> None:
         self._load, self._answer = load, answer
-        self._threads, self._image_seconds = threads, image_seconds
+        self._threads, self._image_seconds = threads, math.inf if image_seconds is None else image_seconds
         # A batch and the place of an image to load; without a place, all are loaded and the model is to run.
         self._jobs: queue.SimpleQueue[tuple[_Batch[Source, Row], int | None] | None] = queue.SimpleQueue()
         self._workers: list[_Worker[Source, Row]] = []
@@ -167,7 +173,7 @@ class _Workers(Generic[Source, Row]):
 
     def _load_one(self, worker: _Worker[Source, Row], batch: _Batch[Source, Row], place: int) -> bool:
         """Whether the batch has all of its images now."""
-        worker.since = time.monotonic()
+        worker.deadline, worker.is_late = time.monotonic() + self._image_seconds, False
         worker.loading = batch, place
         loaded: Loaded | BaseException
         try:
@@ -201,22 +207,22 @@ class _Workers(Generic[Source, Row]):
         batch.loaded = []
         batch.done.set()
 
-    def _give_up_late(self) -> float | None:
-        """Give up what is late now; seconds until something else can be, None for never."""
-        if self._image_seconds is None:
-            return None
-        left = self._image_seconds
+    def _give_up_late(self) -> float:
+        """Give up what is late now; seconds until something else can be."""
+        left = min(self._image_seconds, threading.TIMEOUT_MAX)
         for worker in tuple(self._workers):
             with self._lock:
                 if worker.loading is None:
                     continue
-                seconds = worker.since + self._image_seconds - time.monotonic()
-                if seconds > 0:
-                    left = min(left, seconds)
+                now = time.monotonic()
+                if worker.deadline <= now and not worker.is_late:
+                    worker.is_late, worker.deadline = True, now + min(_GRACE_SECONDS, self._image_seconds)
+                if worker.deadline > now:
+                    left = min(left, worker.deadline - now)
                     continue
                 batch, _ = worker.loading
+                self._workers.remove(worker)  # before its image is handed in, or it would take another one
                 complete = self._hand_in(worker, f"took longer than {self._image_seconds:g} s")
-            self._workers.remove(worker)
             self._start()
             if complete:
                 self._jobs.put((batch, None))

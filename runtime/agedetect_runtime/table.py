@@ -53,10 +53,11 @@ def fit(name: str, cells: int) -> str:
     width = sum(map(_cells, name))
     if width <= cells:
         return name + " " * (cells - width)
-    kept = name
-    while sum(map(_cells, kept)) > cells - 1:
-        kept = kept[1:]
-    return "…" + kept + " " * (cells - 1 - sum(map(_cells, kept)))
+    left, start = cells - 1, len(name)
+    while _cells(name[start - 1]) <= left:
+        start -= 1
+        left -= _cells(name[start])
+    return "…" + name[start:] + " " * left
 
 
 def _age(estimate: Estimate) -> str:

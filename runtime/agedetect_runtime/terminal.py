@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 import click
 
@@ -23,6 +25,21 @@ def one_line_errors() -> Iterator[None]:
         raise click.ClickException(" ".join(str(error).split())) from error
     except KeyboardInterrupt as interrupt:
         raise click.exceptions.Exit(INTERRUPTED) from interrupt
+
+
+class Quantity(click.FloatRange):
+    """A float within its range; click's own lets nan pass, which no comparison refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """None is what Python makes of a stream that was closed before it began, as some schedulers do."""
+    return stream is not None and stream.isatty()
 
 
 def print_any_text() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agedetect.evaluation import Evaluation, GroupScores
+from agedetect.evaluation import INTERVAL_FAMILIES, Evaluation, GroupScores
 from agedetect.evaluation_text import SHOWN_MARGINS, counted, decimal, leak_sentence, left_out_sentence, share, years
 from agedetect.faces import FaceSet
 from agedetect.splits import Splits
@@ -142,9 +142,9 @@ def _intervals(result: Evaluation) -> list[str]:
     if overall.coverage is None or overall.width is None:
         return []
     rows = [["all faces", f"{result.n:,}", share(overall.coverage), years(overall.width, digits=1)]]
-    for group in result.groups:
+    for group in [group for family in INTERVAL_FAMILIES for group in result.family(family)]:
         coverage, width = group.scores.coverage, group.scores.width
-        if group.family in ("age", "gender", "race") and coverage and width:
+        if coverage and width:
             rows.append([group.name, f"{group.scores.n:,}", share(coverage), years(width, digits=1)])
     promised = "" if result.subject.level is None else f"Promised: {result.subject.level:.0%} over all faces."
     return ["## Intervals", promised, _table(["", "n", "ages in their interval", "mean width (years)"], rows)]

@@ -12,12 +12,13 @@ import numpy as np
 
 from agedetect.bootstrap import LEVEL, RESAMPLES, Bounded, bounded_mean
 from agedetect.gates import Gate, Reliability, gates, reliability
-from agedetect.groups import FEWEST, groups_of
+from agedetect.groups import FEWEST, answered_decades, groups_of
 from agedetect.leaks import Leak
 from agedetect.predictions import Predictions
 from agedetect.scores import Scores, score
 
 CURVE_YEARS = 20
+INTERVAL_FAMILIES = ("age", "predicted age", "gender", "race")  # of the groups whose coverage is shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,8 @@ def evaluate(
 ) -> Evaluation:
     """`training_median` is the median age of the faces that trained the model, in years, where it is known."""
     groups, left_out = groups_of(predictions.faces)
+    if predictions.low is not None:
+        groups += answered_decades(predictions.age)
     error = np.abs(predictions.error)
     curve = tuple((years / 2, float(np.mean(error <= years / 2))) for years in range(2 * CURVE_YEARS + 1))
     return Evaluation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from agedetect.evaluation import INTERVAL_FAMILIES
 from agedetect.evaluation_text import SHOWN_MARGINS, leak_sentence, share, years
 from agedetect.page_parts import table, text
 
@@ -41,13 +42,14 @@ def intervals(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     if result.overall.coverage is None:
         return []
     level = "" if result.subject.level is None else f" The model promises {result.subject.level:.0%}."
-    groups = [group for family in ("age", "gender", "race") for group in result.family(family)]
+    groups = [group for family in INTERVAL_FAMILIES for group in result.family(family)]
     rows = [["all faces", *_coverage(result.n, result.overall.coverage, result.overall.width)]]
     rows += [[group.name, *_coverage(group.scores.n, group.scores.coverage, group.scores.width)] for group in groups]
     return [
         "<h2>Intervals</h2>",
         f"<p>The share of the faces whose age lies within the interval that the model gives.{level} The promise is for "
-        "faces at large, not for each group.</p>",
+        "faces at large, not for each group. By true age it is uneven wherever a model errs towards the middle; by the "
+        "age that it says, which is what its users see, it should be even.</p>",
         images["coverage_by_age"],
         table(["", "n", "coverage (95%)", "mean width (years)"], rows),
     ]

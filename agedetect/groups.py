@@ -19,7 +19,7 @@ _Place = tuple[int, str]  # where a value stands among the others, and its name
 
 @dataclass(frozen=True)
 class Group:
-    """`members` index the faces; `family` is "age", "gender", "race", or a crossing as "age, gender"."""
+    """`members` index the faces; `family` is "age", "predicted age", "gender", "race", or a crossing: "age, race"."""
 
     family: str
     name: str
@@ -44,6 +44,15 @@ def groups_of(faces: Sequence[Face], *, fewest: int = FEWEST) -> tuple[list[Grou
         if len(family) > 1:
             left_out[", ".join(family)] = len(cells) - len(kept)
     return groups, left_out
+
+
+def answered_decades(ages: NDArray[np.float64]) -> list[Group]:
+    """By decade of the age that the model gave, (N,): the groups that somebody who only sees answers can tell apart."""
+    decades = ages.astype(int) // 10
+    return [
+        Group("predicted age", f"says {decade_of(10 * decade)}", np.flatnonzero(decades == decade))
+        for decade in np.unique(decades)
+    ]
 
 
 def decade_of(age: float) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from agedetect.groups import decade_of, groups_of
+from agedetect.groups import answered_decades, decade_of, groups_of
 from imaginary_faces import imaginary_face, imaginary_faces
 
 
@@ -17,6 +18,16 @@ def test_each_family_divides_the_faces() -> None:
         members = [index for group in groups if group.family == family for index in group.members]
         assert sorted(members) == list(range(100))
     assert set(left_out.values()) == {0}
+
+
+def test_answers_are_grouped_by_their_own_decade() -> None:
+    groups = answered_decades(np.array([34.9, 5.0, 30.0, 29.99, 116.0]))
+    assert [(group.name, list(group.members)) for group in groups] == [
+        ("says 0-9", [1]),
+        ("says 20-29", [3]),
+        ("says 30-39", [0, 2]),
+        ("says 110-119", [4]),
+    ]
 
 
 def test_groups_are_named_in_the_order_of_people() -> None:

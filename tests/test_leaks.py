@@ -77,6 +77,21 @@ def test_the_error_with_the_leak_is_mixed_by_the_share() -> None:
     assert f"{found.leaked:.1f} of {len(splits.test)} test files" in leak_sentence(found)
 
 
+def test_files_of_one_picture_count_as_one_draw() -> None:
+    """Errors of 0 and 8 years by turns: the interval of their mean is that of the pictures, not of the files."""
+    splits = planted(200, 600)
+    copies = trained_copies(splits)
+    digests = sorted({face.digest for face in copies})
+    errors = {digest: 8 * (index % 2) for index, digest in enumerate(digests)}
+    answers = Predictions.of(copies, [face.age + errors[face.digest] for face in copies])
+    found = leak(splits, constant(splits.test, 5), answers)
+    assert found.copies_mae is not None
+    assert found.copies_mae.low is not None
+    assert found.copies_mae.value == pytest.approx(np.mean([errors[face.digest] for face in copies]))
+    # the deviation of the mean of P draws of 0 or 8, and the normal distribution's 97.5%
+    assert found.copies_mae.value - found.copies_mae.low == pytest.approx(1.96 * 4 / len(digests) ** 0.5, rel=0.15)
+
+
 def test_the_count_is_the_same_each_time() -> None:
     splits = planted(50, 200)
     assert count_leaks(splits) == count_leaks(splits)

@@ -39,7 +39,8 @@ from agedetect.progress import Progress
 def main(data_dir: Path | None, steps: int, rounds: int, **values: object) -> None:
     """Print images/s of both, and their ratio, the median over the rounds."""
     keep_freed_memory()
-    config = TrainConfig(weights="none", epochs=rounds + 1, head_epochs=0, warmup_epochs=0, **values)  # type: ignore[arg-type]
+    fixed = {"weights": "none", "epochs": rounds + 1, "head_epochs": 0, "warmup_epochs": 0}
+    config = TrainConfig.from_dict({**fixed, **values})
     with tempfile.TemporaryDirectory() as folder:
         if data_dir is None:
             data_dir = Path(folder) / "faces"

@@ -14,7 +14,7 @@ from agedetect.errors import DataError
 from agedetect.labels import Label, LabelError, label_of_name, read_manifest
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import open_rgb
-from agedetect_runtime.listing import walk_images
+from agedetect_runtime.listing import is_folder, walk_images
 
 REMEDY = (
     "download UTKFace by hand from its authors' page (https://susanqq.github.io/UTKFace) and put the folder "
@@ -103,7 +103,7 @@ def _reasons(face_set: FaceSet, limit: int = 3) -> str:
 
 
 def _candidates(data: Path, cache_dir: Path | None) -> Iterable[tuple[Path, Label | LabelError]]:
-    if os.path.isdir(data):  # noqa: PTH112 (Path's raises where a parent is closed to us)
+    if is_folder(data):
         return _in_folder(data, cache_dir)
     if not os.path.exists(data):  # noqa: PTH110
         raise DataError(f"{data}: no such folder, archive or manifest; {REMEDY}")

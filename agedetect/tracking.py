@@ -258,7 +258,9 @@ def read_folds(run_id: str) -> dict[int, Fold]:
     children = client.search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")
     folds: dict[int, Fold] = {}
     for child in sorted(children, key=lambda child: (child.info.status == _FINISHED, child.info.start_time)):
-        test = {name.removeprefix("test/"): value for name, value in child.data.metrics.items() if "test/" in name}
+        test = {
+            name.removeprefix("test/"): value for name, value in child.data.metrics.items() if name.startswith("test/")
+        }
         begun = bool(client.list_artifacts(child.info.run_id, "checkpoint"))
         found = Fold(figures=test) if child.info.status == _FINISHED else Fold(resumable=child.info.run_id)
         if begun:

@@ -11,12 +11,13 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agedetect_runtime import AgeEstimator, ImageError
+from agedetect_runtime import AgeEstimator, ImageError, pipeline
 from agedetect_runtime.cores import cores_of_quota, usable_cores
 from agedetect_runtime.pipeline import Loaded, batches_ahead, stream
 from tiny_images import save_noise
@@ -201,6 +202,7 @@ def test_memory_is_for_what_is_ahead_and_not_for_what_is_behind() -> None:
 PEAK = """
 import sys
 from pathlib import Path
+from typing import Any
 from agedetect_runtime import AgeEstimator
 model, image, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 estimator = AgeEstimator(model, device="cpu", threads=2)
@@ -249,6 +251,28 @@ def test_an_image_that_takes_too_long_is_a_row_with_that_reason_and_the_others_g
     deadline = time.monotonic() + 5
     while workers() and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def test_a_thread_that_is_given_up_is_out_before_its_image_is_handed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it might take another image, and nobody would watch that one."""
+    inside: list[bool] = []
+    hand_in = pipeline._Workers._hand_in
+
+    def watched(workers: Any, worker: Any, loaded: Any) -> bool:
+        if isinstance(loaded, str):
+            inside.append(worker in workers._workers)
+        return hand_in(workers, worker, loaded)
+
+    monkeypatch.setattr(pipeline._Workers, "_hand_in", watched)
+    free = threading.Event()
+
+    def stuck(number: int) -> NDArray[np.uint8]:
+        free.wait(60)
+        return FACE
+
+    rows = list(stream([1], stuck, lambda sources, loaded: list(loaded), threads=1, batch_size=1, image_seconds=0.1))
+    free.set()
+    assert (rows, inside) == (["took longer than 0.1 s"], [False])
 
 
 STOPPED = """

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from agedetect_runtime.listing import is_folder
 
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 _LOGGED = re.compile(r"runs:/[^/]+/.+|models:/m-[0-9a-f]{32}")
@@ -28,7 +29,7 @@ class Address:
             return cls(uri=uri, name=match["name"], alias=match["alias"], version=match["version"])
         if _LOGGED.fullmatch(uri):
             return cls(uri=uri)
-        if os.path.isdir(uri):  # noqa: PTH112 (Path's raises where a parent folder is closed)
+        if is_folder(uri):
             return cls(uri=uri, folder=Path(uri))
         raise ValueError(
             f"{uri!r} is no model source; give models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model "

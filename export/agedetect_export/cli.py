@@ -12,6 +12,7 @@ from agedetect_export.address import Address
 from agedetect_export.files import disk_errors, report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.report import MIN_IMAGES, TOLERANCE_YEARS
+from agedetect_runtime.listing import is_folder
 from agedetect_runtime.terminal import Quantity, needs_extra, one_line_errors
 
 
@@ -26,7 +27,7 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
     """An empty value is none: MLproject's parameters all have one."""
     if not value:
         return None
-    if not os.path.isdir(value):  # noqa: PTH112 (Path's raises where a parent folder is closed)
+    if not is_folder(value):
         raise click.BadParameter(f"{value}: no such folder", context, parameter)
     return Path(value)
 
@@ -86,10 +87,10 @@ def main(source: str, output: Path, force: bool, **wishes: Any) -> None:
     """
     if output.suffix != ".onnx":
         raise click.UsageError(f"{output}: give an --output that ends in .onnx")
-    if not os.path.isdir(output.parent):  # noqa: PTH112
+    if not is_folder(output.parent):
         raise click.UsageError(f"{output}: there is no folder {output.parent}; create it first")
     for path in (output, report_path(output)):
-        if os.path.isdir(path):  # noqa: PTH112
+        if is_folder(path):
             raise click.UsageError(f"{path} is a folder; give another --output")
         if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} exists; give another --output, or --force to replace it")

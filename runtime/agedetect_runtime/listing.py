@@ -34,7 +34,7 @@ def list_images(arguments: Sequence[str], stdin: BinaryIO | None) -> tuple[Itera
                 raise AgedetectError("-: standard input is closed")
             parts.append(_lines(stdin))
             total = None
-        elif os.path.isdir(argument):  # noqa: PTH112 (Path's raises where a parent is closed to us)
+        elif is_folder(argument):
             parts.append(walk_images(argument))
             count = sum(1 for _ in _walk(argument, _images_first))
             if count == 0:
@@ -44,6 +44,11 @@ def list_images(arguments: Sequence[str], stdin: BinaryIO | None) -> tuple[Itera
             parts.append([argument])
             total = None if total is None else total + 1
     return chain.from_iterable(parts), total
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Links followed; False where a folder above it is closed to us."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path's raises there)
 
 
 def is_image_name(name: str) -> bool:

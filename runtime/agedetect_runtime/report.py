@@ -21,7 +21,7 @@ from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.names import name_cell, name_text
 from agedetect_runtime.partfile import PartFile, in_one_line
 from agedetect_runtime.table import printable, write_table
-from agedetect_runtime.terminal import is_terminal, print_any_text
+from agedetect_runtime.terminal import print_any_text
 
 if TYPE_CHECKING:
     from agedetect_runtime.estimator import Estimate
@@ -175,7 +175,7 @@ def _to_standard_output(coverage: float | None, at_least: int | None) -> Write:
     if sys.stdout is None:
         raise AgedetectError("standard output is closed; give an --output")
     print_any_text()
-    if is_terminal(sys.stdout):
+    if sys.stdout.isatty():
         return write_table(sys.stdout, coverage=coverage, at_least=at_least)
     rows, form = _StandardOutput(), _csv(at_least)
     rows.write(form.heading)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def report(model: Path, paths: Sequence[str], rounds: int) -> str:
     """Images per second of each loop and ours as a multiple of it; compiling and starting workers isn't counted."""
     estimator = AgeEstimator(model, device="cpu")
     size = estimator.spec.image_size
+    threads = 2 * usable_cores()  # as a server has more callers than cores
     network = Network(estimator.spec.backbone)
     compiled = torch.compile(network)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -35,8 +37,12 @@ def report(model: Path, paths: Sequence[str], rounds: int) -> str:
         with torch.inference_mode():
             return len([network(torch.from_numpy(_open(path, size))[None]).item() for path in share])
 
-    def one_at_a_time() -> int:
-        return len([session.run(None, {"faces": _open(path, size)[None]}) for path in share])
+    def run(path: str) -> object:
+        return session.run(None, {"faces": _open(path, size)[None]})
+
+    def from_threads(ask: Callable[[str], object]) -> int:
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(1 for _ in pool.map(ask, share))
 
     def loader() -> int:
         with torch.inference_mode():
@@ -45,9 +51,11 @@ def report(model: Path, paths: Sequence[str], rounds: int) -> str:
     rates = in_turns(
         {
             "Pillow, torch eager, one image at a time": eager,
-            "Pillow, ONNX Runtime, one image at a time": one_at_a_time,
+            "Pillow, ONNX Runtime, one image at a time": lambda: len([run(path) for path in share]),
+            f"the same from {threads} threads": lambda: from_threads(run),
             f"torch DataLoader, torch.compile, batches of {_TORCH_BATCH}": loader,
             "agedetect, one image at a time (`predict`)": lambda: len([estimator.predict(path) for path in share]),
+            f"agedetect, `predict` from {threads} threads": lambda: from_threads(estimator.predict),
             "agedetect (`predict_many`)": lambda: sum(1 for _ in estimator.predict_many(share)),
         },
         rounds,

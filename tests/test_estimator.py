@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from agedetect_runtime import AgeEstimator, Estimate, ImageError, ModelError
 from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.images import load_face
 from agedetect_runtime.pipeline import batches_ahead
+from agedetect_runtime.session import Ages, Session
 from tiny_models import age_by_hand, tiny_spec, write_tiny_model
 
 # float32 means of 32 x 32 levels, added up in an order that ONNX Runtime may choose by batch size.
@@ -59,6 +62,32 @@ def test_what_the_model_says_about_itself_and_what_it_runs_on(estimator: AgeEsti
     assert estimator.spec == tiny_spec()
     assert (estimator.device, estimator.provider) == ("cpu", "CPUExecutionProvider")
     assert estimator.cuda_note is None
+
+
+def test_a_caller_alone_gets_all_threads_and_several_share_the_cores(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimator = AgeEstimator(model, device="cpu", threads=2)
+    wide: list[bool] = []
+    run = Session.run
+
+    def watched(session: Session, faces: NDArray[np.uint8], **how: bool) -> Ages:
+        wide.append(how["all_threads"])
+        return run(session, faces, **how)
+
+    monkeypatch.setattr(Session, "run", watched)
+
+    class AsksMeanwhile(os.PathLike[str]):
+        def __fspath__(self) -> str:
+            with ThreadPoolExecutor(1) as other:
+                other.submit(estimator.predict, noise(2)).result()
+            return "none.jpg"
+
+    estimator.predict(noise(1))
+    with pytest.raises(ImageError):
+        estimator.predict(AsksMeanwhile())
+    estimator.ages(noise(3, side=32)[None])  # the call that raised is no longer counted
+    assert wide == [True, False, True]
 
 
 def test_path_bytes_image_and_array_give_the_same_age(estimator: AgeEstimator, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,12 +81,15 @@ class AgeEstimator:
         self.provider: str = self._session.provider
         self.cuda_note: str | None = self._session.cuda_note
         self.at_least = at_least
+        self._callers = _Callers()
         if at_least is not None:
             _check_gate(self.spec, at_least, Path(model).name)
 
     def predict(self, source: Source) -> Estimate:
         """The age in one image. Raises ImageError for a bad image, ModelError where the age is no number."""
-        estimate = self._answers([source], self._load(source)[None], all_threads=True)[0]
+        with self._callers:
+            face = self._load(source)[None]
+            estimate = self._answers([source], face, all_threads=self._callers.one)[0]
         if estimate.error is not None:
             raise ModelError(estimate.error)
         return estimate
@@ -106,14 +110,16 @@ class AgeEstimator:
         )
 
     def ages(self, faces: NDArray[np.uint8], *, probabilities: bool = False) -> Ages:
-        """Ages of preprocessed faces, (B, S, S, 3) uint8 as `load_face` gives them: one run, on all threads.
+        """Ages of preprocessed faces, (B, S, S, 3) uint8 as `load_face` gives them, in one run.
 
         The model's answers as they are, NaN too. Raises ImageError for another shape or type.
         """
         side = self.spec.image_size
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (side, side, 3):
             raise ImageError(f"faces of shape {faces.shape} and dtype {faces.dtype}; give uint8 (B, {side}, {side}, 3)")
-        return self._session.run(np.ascontiguousarray(faces), probabilities=probabilities, all_threads=True)
+        faces = np.ascontiguousarray(faces)
+        with self._callers:
+            return self._session.run(faces, probabilities=probabilities, all_threads=self._callers.one)
 
     def _load(self, source: Source) -> NDArray[np.uint8]:
         return load_face(source, self.spec.image_size, self.spec.resampling)
@@ -145,6 +151,25 @@ class AgeEstimator:
         first = max(0, math.ceil(self.at_least - self.spec.min_age))
         reached: NDArray[np.float32] = probabilities[:, first:].sum(axis=1)
         return reached
+
+
+class _Callers:
+    """The threads inside, counted: one alone has the model's threads to itself, several share the cores themselves."""
+
+    def __init__(self) -> None:
+        self._inside, self._lock = 0, threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+
+    @property
+    def one(self) -> bool:
+        return self._inside == 1
 
 
 def _check_gate(spec: ModelSpec, at_least: int, name: str) -> None:

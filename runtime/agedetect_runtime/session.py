@@ -135,9 +135,11 @@ def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int 
     # Known since ONNX Runtime 1.27, ignored before. Its own limit is 1 GB.
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(_FOLDING_BYTES))
     # Its own choice is a thread a core, tied to it, which spins while it waits: they would take the cores from
-    # the threads that decode, and from everything else on the machine (docs/performance.md).
+    # the threads that decode, and from everything else on the machine (docs/performance.md). Threads that share a
+    # run may spin from one layer to the next, and must stop at its end.
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads > 1)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         # With its fall-back ONNX Runtime would print, and go on with the CPU when CUDA fails.
         chosen = [providers.with_options(provider) for provider in wanted]

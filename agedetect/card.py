@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from agedetect.evaluation import INTERVAL_FAMILIES, Evaluation, GroupScores
-from agedetect.evaluation_text import SHOWN_MARGINS, counted, decimal, leak_sentence, left_out_sentence, share, years
+from agedetect.evaluation_text import (
+    SHOWN_MARGINS,
+    counted,
+    decimal,
+    leak_sentence,
+    left_out_sentence,
+    level_text,
+    share,
+    years,
+)
 from agedetect.faces import FaceSet
 from agedetect.splits import Splits
 from agedetect_runtime import ModelSpec
@@ -24,9 +33,9 @@ the younger through and turn the others away, so that nobody takes it for an age
 
 LIMITS = """\
 - Single answers can be far off: the share within ±10 years above says how often they are further off than that.
-- Errors grow with age and differ by group; the tables say how much, and where there are few faces they can't say.
+- Errors differ by age and group: the tables say by how much, and where there are few faces they can't say.
 - The intervals hold their promise over faces like those they were calibrated on, not for each age or group.
-- Groups are those of the data's labels, which are coarse, partly guessed by people and by machines, as its ages are.
+- Ages and groups are the data's labels: as coarse, and as far guessed by people or machines, as the data set's are.
 - Other cameras, light, poses, make-up and edited pictures were not tested."""
 
 
@@ -55,7 +64,7 @@ def card(
 
 def _summary(spec: ModelSpec, result: Evaluation) -> str:
     overall = result.overall
-    interval = "" if spec.coverage is None else f", an interval that is to hold {spec.coverage:.0%} of the ages"
+    interval = "" if spec.coverage is None else f", an interval that is to hold {level_text(spec.coverage)} of the ages"
     chances = (
         f", the probabilities of {spec.min_age:g} to {spec.max_age:g} years" if spec.head == "distribution" else ""
     )
@@ -146,7 +155,7 @@ def _intervals(result: Evaluation) -> list[str]:
         coverage, width = group.scores.coverage, group.scores.width
         if coverage and width:
             rows.append([group.name, f"{group.scores.n:,}", share(coverage), years(width, digits=1)])
-    promised = "" if result.subject.level is None else f"Promised: {result.subject.level:.0%} over all faces."
+    promised = "" if result.subject.level is None else f"Promised: {level_text(result.subject.level)} over all faces."
     return ["## Intervals", promised, _table(["", "n", "ages in their interval", "mean width (years)"], rows)]
 
 

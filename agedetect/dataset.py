@@ -72,10 +72,13 @@ class ShuffledBatches:
 
 
 class OrderedBatches:
-    """Batches of (0, index) in order: every world-th image from `rank`."""
+    """Batches of (0, index) in order: every world-th image from `rank`, the first where there is none for it.
+
+    So each process has a row to gather, and `gather_rows` cuts the surplus.
+    """
 
     def __init__(self, count: int, *, rank: int = 0, world: int = 1) -> None:
-        self.indexes = range(rank, count, world)
+        self.indexes = range(rank, count, world) or range(min(count, 1))
 
     def __len__(self) -> int:
         return -(-len(self.indexes) // EVALUATION_BATCH)

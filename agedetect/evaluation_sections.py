@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from agedetect.evaluation import INTERVAL_FAMILIES
-from agedetect.evaluation_text import SHOWN_MARGINS, leak_sentence, share, years
+from agedetect.evaluation_text import SHOWN_MARGINS, leak_sentence, level_text, share, years
 from agedetect.page_parts import table, text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def gates(result: Evaluation, images: Mapping[str, str]) -> list[str]:
 def intervals(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     if result.overall.coverage is None:
         return []
-    level = "" if result.subject.level is None else f" The model promises {result.subject.level:.0%}."
+    level = "" if result.subject.level is None else f" The model promises {level_text(result.subject.level)}."
     groups = [group for family in INTERVAL_FAMILIES for group in result.family(family)]
     rows = [["all faces", *_coverage(result.n, result.overall.coverage, result.overall.width)]]
     rows += [[group.name, *_coverage(group.scores.n, group.scores.coverage, group.scores.width)] for group in groups]

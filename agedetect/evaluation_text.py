@@ -34,7 +34,7 @@ def format_evaluation(result: Evaluation) -> str:
         f"within ±10 {share(overall.within_10)}",
     ]
     if overall.coverage and overall.width:
-        level = "" if result.subject.level is None else f", {result.subject.level:.0%} promised"
+        level = "" if result.subject.level is None else f", {level_text(result.subject.level)} promised"
         lines.append(f"intervals  {share(overall.coverage)} hold the age{level}; {years(overall.width)} years wide")
     for family in ("age", "gender", "race"):
         lines += ["", f"by {family}", *_rows(result.family(family))]
@@ -66,6 +66,11 @@ def share(figure: Bounded | None) -> str:
         return "-"
     ends = "" if figure.low is None or figure.high is None else f" ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
     return f"{figure.value:.1%}{ends}"
+
+
+def level_text(level: float) -> str:
+    """`90%`, `99.5%`"""
+    return f"{100 * level:.4g}%"
 
 
 def left_out_sentence(result: Evaluation) -> str:

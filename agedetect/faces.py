@@ -12,6 +12,7 @@ from pathlib import Path
 from agedetect.archives import extract, is_archive
 from agedetect.errors import DataError
 from agedetect.labels import Label, LabelError, label_of_name, read_manifest
+from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import open_rgb
 from agedetect_runtime.listing import is_folder, walk_images
@@ -68,7 +69,7 @@ def read_faces(data: Path, *, cache_dir: Path | None = None, threads: int | None
     data = data.absolute()
     labelled = [_label(path, label) for path, label in _candidates(data, cache_dir)]
     wanted = [item for item in labelled if not isinstance(item, Skipped)]
-    with ThreadPoolExecutor(threads or _cores()) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
         read = [item for items in pool.map(_read_chunk, chunks) for item in items]
     faces = sorted((item for item in read if isinstance(item, Face)), key=lambda face: face.path)
@@ -150,7 +151,3 @@ def _read(path: Path, label: Label) -> Face | Skipped:
     pixels = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     pixels.update(image.tobytes())
     return Face(path, label.age, label.gender, label.race, pixels.hexdigest()[:32], image.size)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from agedetect.errors import DataError
 from agedetect.faces import Face
 from agedetect.files import write_whole
 from agedetect.splits import Splits
@@ -96,31 +95,3 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         known = (face.path, repr(face.age), face.gender, face.race, face.digest, *face.size)
         writer.writerow([*known, *years, *chances])
     write_whole(path, table.getvalue())
-
-
-def read_predictions(path: Path) -> Predictions:
-    """What `write_predictions` wrote, to the last digit. Raises DataError for another table."""
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = csv.reader(file, strict=True)
-        if tuple(header[: len(COLUMNS)]) != COLUMNS or not rows:
-            raise DataError(f"{path}: not a table of predictions: its header is not {','.join(COLUMNS)}")
-        faces = [_face(row) for row in rows]
-        age, low, high = (_column(rows, COLUMNS.index(name)) for name in ("age", "low", "high"))
-        chances = [[float(cell) for cell in row[len(COLUMNS) :]] for row in rows]
-    except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise DataError(f"{path}: can't be read as predictions: {error}") from error
-    if age is None:
-        raise DataError(f"{path}: a row has no age")
-    named = header[len(COLUMNS) :]
-    min_age = float(named[0].removeprefix(_PROBABILITY)) if named else 0.0
-    return Predictions.of(faces, age, low, high, chances if named else None, min_age=min_age)
-
-
-def _face(row: list[str]) -> Face:
-    path, true, gender, race, digest, width, height = row[:7]
-    return Face(Path(path), float(true), gender or None, race or None, digest, (int(width), int(height)))
-
-
-def _column(rows: list[list[str]], index: int) -> list[float] | None:
-    return None if any(row[index] == "" for row in rows) else [float(row[index]) for row in rows]

@@ -78,7 +78,13 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     _hide_transfer_bars()
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
     name = f"fold {config.fold}" if parent else None
-    started = mlflow.start_run(run_id=resume, run_name=name, nested=parent is not None, log_system_metrics=True)
+    started = mlflow.start_run(
+        run_id=resume,
+        experiment_id=parent.info.experiment_id if parent else None,
+        run_name=name,
+        nested=parent is not None,
+        log_system_metrics=True,
+    )
     run_id = started.info.run_id
     status = RunStatus.to_string(RunStatus.FAILED)
     run = None
@@ -261,7 +267,7 @@ def read_folds(run_id: str) -> dict[int, Fold]:
         test = {
             name.removeprefix("test/"): value for name, value in child.data.metrics.items() if name.startswith("test/")
         }
-        begun = bool(client.list_artifacts(child.info.run_id, "checkpoint"))
+        begun = any(item.path in _STATES for item in client.list_artifacts(child.info.run_id, "checkpoint"))
         found = Fold(figures=test) if child.info.status == _FINISHED else Fold(resumable=child.info.run_id)
         if begun:
             folds[int(child.data.params["fold"])] = found

@@ -56,7 +56,7 @@ def options(values: dict[str, object]) -> list[str]:
 
 
 def run_command(
-    command: Sequence[str | Path], folder: Path, *, timeout: float = 300, **extra: str
+    command: Sequence[str | Path], folder: Path, *, timeout: float = 550, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs in `folder`; the caller looks at the exit status."""
     return subprocess.run(

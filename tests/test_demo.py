@@ -20,6 +20,8 @@ from mlflow.tracking import MlflowClient
 from agedetect_runtime import AgeEstimator
 from conftest import ROOT, command_environment, program
 
+pytestmark = pytest.mark.timeout(1800)  # against hangs: the demo takes two minutes where nothing else runs
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,7 +60,7 @@ def demo(checkout: Path) -> list[subprocess.CompletedProcess[str]]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=1200,
             check=False,
         )
         assert ended.returncode == 0, f"{shlex.join(command)}\n{ended.stdout}\n{ended.stderr}"
@@ -119,7 +121,7 @@ def test_the_export_entry_point_exports_the_candidate(demo, checkout):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from agedetect_runtime import AgeEstimator, Estimate, ImageError, ModelError
+from agedetect_runtime import AgeEstimator, Estimate, ImageError, ModelError, session
 from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.images import load_face
 from agedetect_runtime.pipeline import batches_ahead
@@ -278,9 +278,12 @@ def test_threads_are_invisible(model: Path, threads: int) -> None:
     assert [item.age for item in one.predict_many(map(noise, range(40)))] == [item.age for item in estimates]
 
 
-def test_a_model_file_that_was_replaced_is_not_mixed_with_the_one_that_was_opened(tmp_path: Path) -> None:
+def test_a_model_file_that_was_replaced_is_not_mixed_with_the_one_that_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_tiny_model(tmp_path / "age.onnx")
     estimator = AgeEstimator(path, device="cpu", threads=2)
     write_tiny_model(tmp_path / "other.onnx", bias=50.0).replace(path)
+    monkeypatch.setattr(session, "_create_on", None)  # it isn't even opened
     black = np.zeros((32, 32, 3), np.uint8)
     assert estimator.predict(black).age == next(estimator.predict_many([black])).age == 1.0

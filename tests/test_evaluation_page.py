@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from agedetect import evaluation_plots, trust_plots
@@ -18,7 +19,7 @@ from agedetect.evaluation_page import evaluation_page
 from agedetect.evaluation_plots import figures
 from agedetect.evaluation_text import decimal, format_evaluation
 from agedetect.leaks import leak, trained_copies
-from agedetect.predictions import Predictions, read_predictions
+from agedetect.predictions import Predictions
 from agedetect.splits import split_faces
 from imaginary_faces import imaginary_face, imaginary_faces
 
@@ -137,6 +138,8 @@ def test_the_text_has_the_figures_and_their_n(full: Evaluation) -> None:
     for group in [group for family in ("age", "gender", "race") for group in full.family(family)]:
         assert re.search(rf"^  {group.name} +{group.scores.n} ", text, re.MULTILINE)
     assert "90% promised" in text
+    finer = replace(full, subject=replace(SUBJECT, level=0.995))
+    assert "99.5% promised" in format_evaluation(finer)
     assert "Split file by file, " in text
 
 
@@ -144,7 +147,8 @@ def test_the_files_are_those_that_are_named(full: Evaluation, tmp_path: Path) ->
     written = write_evaluation(full, tmp_path / "report")
     assert sorted(written) == sorted(path for path in (tmp_path / "report").rglob("*") if path.is_file())
     assert {path.name for path in written} >= {"evaluation.html", "evaluation.json", "predictions.csv", "age_gates.svg"}
-    assert (read_predictions(tmp_path / "report" / "predictions.csv").age == full.predictions.age).all()
+    table = pd.read_csv(tmp_path / "report" / "predictions.csv")
+    assert (table["age"] == full.predictions.age).all()
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,12 @@ def test_ordered_batches_cover_every_image_once():
     assert shares == [list(range(0, 131, 2)), list(range(1, 131, 2))]
 
 
+def test_a_process_without_a_share_takes_the_first_image_so_that_it_has_a_row_to_gather():
+    shares = [[key[1] for batch in OrderedBatches(2, rank=rank, world=4) for key in batch] for rank in range(4)]
+    assert shares == [[0], [1], [0], [0]]
+    assert not list(OrderedBatches(0))
+
+
 def test_the_number_of_workers_is_invisible(splits):
     def items(workers: int):
         dataset = FaceDataset(splits.train, 32, "bilinear", seed=5, augmentations=AUGMENTATIONS)

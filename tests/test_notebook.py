@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from conftest import ROOT
@@ -25,11 +26,12 @@ def test_the_notebook_tells_the_story_in_order():
     assert titles == ["Data loading", "Model set-up", "Training", "Evaluation", "Export", "Inference"]
 
 
+@pytest.mark.timeout(1800)  # against hangs: a minute and a half where nothing else runs
 def test_the_notebook_runs_on_drawn_faces(tmp_path: Path, monkeypatch):
     monkeypatch.delenv("AGEDETECT_DATA", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     notebook = nbformat.read(PATH, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert (tmp_path / "notebook.onnx").is_file()
     (last,) = notebook.cells[-1].outputs
     line = r"^label +\d+ +estimate +\d+\.\d +90% interval +\d+\.\d to +\d+\.\d$"

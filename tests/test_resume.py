@@ -72,7 +72,7 @@ def waiting_job(paths: list[str], *arguments: str | Path) -> Iterator[subprocess
 
 
 def wait_until(has_come: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not has_come():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -104,7 +104,9 @@ def test_a_stopped_job_goes_on_to_the_file_that_an_unstopped_one_writes(
     part = tmp_path / f"ages.{suffix}.part"
     kept = whole_rows(part)
     assert code == (130 if stop is signal.SIGINT else -stop)
-    assert told == (f"Note: {kept} rows are kept in {part.name}; --resume goes on with them\n" if code > 0 else "")
+    # The signal may come between a row and its count.
+    notes = [f"Note: {rows} rows are kept in {part.name}; --resume goes on with them\n" for rows in (kept - 1, kept)]
+    assert told in (notes if code > 0 else [""])
     assert not output.exists()
     assert unstopped.read_bytes().startswith(part.read_bytes())  # whole rows, in order
 

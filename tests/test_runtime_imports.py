@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from PIL import Image
@@ -54,11 +54,13 @@ def test_help_imports_neither_numpy_nor_pillow_nor_onnx_runtime() -> None:
 
 def test_help_answers_in_under_three_tenths_of_a_second() -> None:
     def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", HELP], stdout=subprocess.DEVNULL, check=True)
-        return time.perf_counter() - start
+        """Of a core: a busy machine takes longer."""
+        with subprocess.Popen([sys.executable, "-c", HELP], stdout=subprocess.DEVNULL) as process:
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return used.ru_utime + used.ru_stime
 
-    # The best of several: what is asked is what it costs, not how busy the machine is.
     assert min(seconds() for _ in range(5)) < 0.3
 
 

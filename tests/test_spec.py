@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agedetect_runtime.errors import ModelError
@@ -38,6 +38,7 @@ SPECS = st.builds(
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(SPECS)
 def test_json_brings_back_the_same_spec_in_one_line(spec: ModelSpec) -> None:
     text = spec.to_json()

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from agedetect.predictions import read_predictions
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 from conftest import SMALL_RUN, command_environment, listen_to_ctrl_c, options, program, run_command
 
@@ -84,10 +84,11 @@ def test_the_run_holds_its_parameters_data_figures_and_predictions(small_run):
 def test_the_test_metrics_are_those_of_the_logged_predictions(small_run, tmp_path):
     run = only_run(small_run)
     path = client_of(small_run).download_artifacts(run.info.run_id, "evaluation/predictions.csv", str(tmp_path))
-    predictions, metrics = read_predictions(Path(path)), run.data.metrics
-    assert np.abs(predictions.error).mean() == pytest.approx(metrics["test/mae"])
-    assert np.mean(np.abs(predictions.error) <= 5) == pytest.approx(metrics["test/within_5"])
-    inside = (predictions.low <= predictions.true) & (predictions.true <= predictions.high)
+    predictions, metrics = pd.read_csv(path), run.data.metrics
+    error = (predictions["age"] - predictions["true"]).abs()
+    assert error.mean() == pytest.approx(metrics["test/mae"])
+    assert (error <= 5).mean() == pytest.approx(metrics["test/within_5"])
+    inside = predictions["true"].between(predictions["low"], predictions["high"])
     assert inside.mean() == pytest.approx(metrics["test/coverage"])
     assert metrics["test/mae_low"] < metrics["test/mae"] < metrics["test/mae_high"]
 
@@ -229,11 +230,18 @@ def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(drawn_f
 
     (third,) = [run for run in children if run.data.params["fold"] == "3"]  # as if it had been stopped there
     client.delete_run(third.info.run_id)
+    killed = client.create_run(parent.info.experiment_id, tags={"mlflow.parentRunId": parent.info.run_id})
+    client.log_param(killed.info.run_id, "fold", "3")
+    (tmp_path / "best.pt").write_bytes(b"")  # killed in its first epoch, before there was a state to go on from
+    client.log_artifact(killed.info.run_id, tmp_path / "best.pt", "checkpoint")
+    client.set_terminated(killed.info.run_id, "KILLED")
     client.set_terminated(parent.info.run_id, "KILLED")
     resumed = run_command([program("agedetect"), "train", "--resume", parent.info.run_id], tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout == done.stdout
     assert resumed.stderr.count("epoch 1 ") == 1
+    begun = client.search_runs([parent.info.experiment_id], "params.fold = '3'")
+    assert sorted(run.info.status for run in begun) == ["FINISHED", "KILLED"]
     assert client.get_run(parent.info.run_id).info.status == "FINISHED"
     again = run_command([program("agedetect"), "train", "--resume", parent.info.run_id], tmp_path)
     assert (again.returncode, "it is finished" in again.stderr) == (1, True)

@@ -51,15 +51,16 @@ def choose(
         return expected_cost(run(model, faces) - wanted, mae)
 
     kept: list[str] = []
+    most = int(_MOST_IN_FLOAT * len(quantizer.layers))
     model = quantizer.build()
     reached = cost(model)
-    if reached > _SHARE_OF_BUDGET * budget_years:
+    if reached > _SHARE_OF_BUDGET * budget_years and most:
         tell(
             f"all {len(quantizer.layers)} layers in int8 would cost {reached:.3f} years: looking for the sensitive ones"
         )
         alone = {layer.name: cost(quantizer.build([layer.name])) for layer in quantizer.layers}
         for name in sorted(alone, key=lambda name: alone[name]):
-            if reached <= _SHARE_OF_BUDGET * budget_years or len(kept) >= _MOST_IN_FLOAT * len(alone):
+            if reached <= _SHARE_OF_BUDGET * budget_years or len(kept) == most:
                 break
             trial = quantizer.build([*kept, name])
             found = cost(trial)

@@ -41,7 +41,6 @@ class PartFile:
         self._is_whole = is_whole
         self._end = 0  # where the last whole row ends
         self._kept = self._written = 0
-        self._is_empty = False
         with in_one_line(str(output)):
             self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         try:
@@ -49,6 +48,7 @@ class PartFile:
         except AgedetectError:
             self._file.close()
             raise
+        self._is_empty = os.fstat(self._file.fileno()).st_size == 0
 
     def __enter__(self) -> PartFile:
         return self
@@ -125,8 +125,10 @@ class PartFile:
         """Put it in its place."""
         with in_one_line(str(self._output)):
             os.fsync(self._file.fileno())
-            self._file.close()
+            if sys.platform == "win32":  # which renames no open file
+                self._file.close()
             self._path.replace(self._place)
+            self._file.close()  # with it goes the lock: who waited for it finds the part renamed
             self._maker_path.unlink(missing_ok=True)
 
     def refusal(self, what: str) -> AgedetectError:

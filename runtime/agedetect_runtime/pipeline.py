@@ -147,7 +147,6 @@ class _Workers(Generic[Source, Row]):
 
     def close(self) -> None:
         """End the threads; one that is still loading after a second is left to itself."""
-        atexit.unregister(self.close)
         self._closed = True
         with suppress(queue.Empty):
             while True:
@@ -158,6 +157,7 @@ class _Workers(Generic[Source, Row]):
         for worker in self._workers:
             while worker.is_alive() and (worker.loading is None or time.monotonic() < patience):
                 worker.join(0.05)
+        atexit.unregister(self.close)
 
     def _start(self) -> None:
         worker = _Worker(self._work)

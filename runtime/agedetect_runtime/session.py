@@ -105,6 +105,8 @@ def _open_wide(runtime: ModuleType, path: Path, version: FileVersion, threads: i
     if threads == 1:
         return None
     try:
+        if check_model_file(path) != version:
+            return None
         wide = _create_on(runtime, path, [providers.CPU], threads)
         return _plain(wide) if check_model_file(path) == version else None
     except ModelError:

@@ -55,6 +55,9 @@ RECIPES = {
     "17 epochs": f"{BASE} --epochs 17",
     "96 px": f"{BASE} --image-size 96",
     "128 px": f"{BASE} --image-size 128",
+    "base, seed 1": f"{BASE} --seed 1",
+    "no warm-up, seed 1": f"{BASE} --seed 1 --warmup-epochs 0",
+    "flips only, seed 1": f"{BASE} --seed 1 --augment flip",
     "soft labels, plateau": DEFAULT,
     "soft labels, plateau, no averaged weights": f"{DEFAULT} --ema-decay 0",
     "soft labels, plateau, no warm-up": f"{DEFAULT} --warmup-epochs 0",
@@ -95,7 +98,8 @@ def train(data: Path, weights: str, only: tuple[str, ...]) -> None:
 @main.command("compare")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--only", multiple=True, type=click.Choice(list(RECIPES)), help="These recipes instead of all.")
-def compare_command(data: Path, only: tuple[str, ...]) -> None:
+@click.option("--against", type=click.Choice(list(RECIPES)), default="base", help="What they are compared with.")
+def compare_command(data: Path, only: tuple[str, ...], against: str) -> None:
     """The validation MAE of each recipe, and its paired difference from the base's, with 95% intervals."""
     face_set = read_faces(data)
 
@@ -103,11 +107,11 @@ def compare_command(data: Path, only: tuple[str, ...]) -> None:
         predictor = open_predictor(f"models:/{registered(name)}@candidate")
         return predict(predictor, choose_faces(face_set, predictor.spec, "validation").faces, flip_average=flip_average)
 
-    base = answers("base")
-    click.echo(f"| recipe | flags | validation MAE (n={len(base.faces):,}) | against the base |\n|---|---|---|---|")
+    base = answers(against)
+    click.echo(f"| recipe | flags | validation MAE (n={len(base.faces):,}) | against {against} |\n|---|---|---|---|")
     for name in only or RECIPES:
         echo_row(name, RECIPES[name], answers(name), base)
-    echo_row("mirror average", f"{BASE}, asked twice", answers("base", flip_average=True), base)
+    echo_row("mirror average", f"{RECIPES[against]}, asked twice", answers(against, flip_average=True), base)
 
 
 def echo_row(name: str, flags: str, found: Predictions, base: Predictions) -> None:

@@ -53,7 +53,7 @@ class TrainConfig:
     augment: str = parameter("flip,crop", "'none', or any of flip,rotate,crop,colour,blur,jpeg,erase.")
     schedule: str = parameter("plateau", "Of the rate in the full phase.", choices=SCHEDULES)
     plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate falls.", low=0)
-    warmup_epochs: int = parameter(1, "Epochs over which the full phase's rate rises.", low=0)
+    warmup_epochs: int = parameter(0, "Epochs over which the full phase's rate rises.", low=0)
     ema_decay: float = parameter(0.998, "Of the weights' moving average, a step; 0: none.", low=0)
     flip_average: bool = parameter(False, "Answer with the mean over a face and its mirror image.")
     coverage: float = parameter(0.9, "Share of the ages that the intervals are to hold.", low=0.5)

@@ -17,7 +17,7 @@ PLATEAU_FACTOR = 0.3
 class Rates:
     """The rates of one phase. Call `before_step` with the phase's step, from 0, and `after_epoch` with the MAE.
 
-    The full phase begins with a linear warm-up; then "cosine" falls to zero over its steps (Loshchilov & Hutter,
+    The full phase may begin with a linear warm-up; then "cosine" falls to zero over its steps (Loshchilov & Hutter,
     ICLR 2017), and "plateau" falls where the validation MAE no longer does, as the head phase always does.
     """
 

@@ -164,28 +164,44 @@ def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
             [load_face(path, source.spec.image_size, source.spec.resampling) for path in paths[: max(BATCHES)]]
         )
         bare = measure([exact, reduced], batch, threads=threads, seconds=seconds)
-        alone = one_by_one([exact, reduced], paths, threads=threads, seconds=seconds)
-    for item, rate, mae in zip(bare, alone, (report.float32_mae_years, report.mae_years), strict=True):
+        calls = one_by_one([exact, reduced], paths, predict_each, threads=threads, seconds=seconds)
+        streams = one_by_one([exact, reduced], paths, predict_stream, threads=threads, seconds=seconds)
+    maes = (report.float32_mae_years, report.mae_years)
+    for item, call, stream, mae in zip(bare, calls, streams, maes, strict=True):
         rates = ", ".join(
             f"{value:,.0f} at {batch}" for value, batch in zip(item.images_per_second, BATCHES, strict=True)
         )
         click.echo(
-            f"- {item.precision}: {item.megabytes:.1f} MB, {rate:,.0f} images/s one by one, decoded; bare: {rates}"
+            f"- {item.precision}: {item.megabytes:.1f} MB, files to ages in batches of 1: {call:,.0f} images/s by "
+            f"predict, {stream:,.0f} by predict_many; bare: {rates}"
         )
         if mae is not None and (item.precision == "float32" or report.passed):  # what the exporter would write
-            yield Point(f"{source.spec.backbone} {source.spec.image_size} px {item.precision}", rate, rate, mae, mae)
+            name = f"{source.spec.backbone} {source.spec.image_size} px {item.precision}"
+            yield Point(name, min(call, stream), max(call, stream), mae, mae)
 
 
-def one_by_one(files: list[Path], paths: list[Path], *, threads: int, seconds: float) -> list[float]:
+def one_by_one(
+    files: list[Path],
+    paths: list[Path],
+    predict: Callable[[AgeEstimator, list[Path]], None],
+    *,
+    threads: int,
+    seconds: float,
+) -> list[float]:
     """Images a second from file to age, batch 1, as the peers were measured."""
-    estimators = [AgeEstimator(file, device="cpu", threads=threads) for file in files]
-    runs = [partial(predict_each, item, paths) for item in estimators]
+    estimators = [AgeEstimator(file, device="cpu", threads=threads, batch_size=1) for file in files]
+    runs = [partial(predict, item, paths) for item in estimators]
     return [len(paths) / spent for spent in best_seconds(runs, seconds)]
 
 
 def predict_each(estimator: AgeEstimator, paths: list[Path]) -> None:
     for path in paths:
         estimator.predict(path)
+
+
+def predict_stream(estimator: AgeEstimator, paths: list[Path]) -> None:
+    for _ in estimator.predict_many(paths):
+        pass
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Point:
-    """Images a second from file to age, one by one, and MAE in years; a range where one was measured."""
+    """Images a second from file to age, in batches of one, and MAE in years; a range where one was measured."""
 
     name: str
     slowest: float
@@ -50,7 +50,7 @@ def plot(ours: Sequence[Point], path: Path) -> None:
             )
     axes.set(
         xscale="log",
-        xlabel="images a second, from file to age, one by one, two cores",
+        xlabel="images a second, from file to age, batches of one, two cores",
         ylabel="mean absolute error (years)",
         title="faster to the right, better to the bottom",
     )

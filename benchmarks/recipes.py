@@ -27,8 +27,8 @@ from agedetect.splits import split_faces
 
 BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
 PLAIN = "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --full-learning-rate 3e-4"
-BASE = "--augment flip,crop --loss dldl_v2 --schedule cosine"
-DEFAULT = "--augment flip,crop --loss soft_labels --schedule plateau"
+BASE = "--augment flip,crop --loss dldl_v2 --schedule cosine --warmup-epochs 1"
+DEFAULT = "--augment flip,crop --loss soft_labels --schedule plateau --warmup-epochs 1"
 RECIPES = {
     "base": BASE,
     "seed recipe": PLAIN,

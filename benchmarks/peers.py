@@ -44,9 +44,14 @@ def plot(ours: Sequence[Point], path: Path) -> None:
                 marker=marker,
                 capsize=3,
             )
-            below = index % 2  # two precisions of one model are close to each other
+            left = points is ours and index % 2 == 0  # two precisions of one model are close to each other
             axes.annotate(
-                point.name, (speed, mae), xytext=(6, -13 if below else 6), textcoords="offset points", fontsize=8
+                point.name,
+                (point.slowest if left else point.fastest, mae),
+                xytext=(-6 if left else 6, -3),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                fontsize=8,
             )
     axes.set(
         xscale="log",

@@ -39,8 +39,9 @@ class PartFile:
         self._maker_path = self._place.with_name(f"{self._place.name}.part.json")
         self._heading = heading.encode()
         self._is_whole = is_whole
-        self._end = 0  # where the last whole row ends
-        self._kept = self._written = 0
+        self._kept = 0
+        # Where the last whole row ends, and how many were written: one value, so that Ctrl-C can't come in between.
+        self._reached = (0, 0)
         with in_one_line(str(output)):
             self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         try:
@@ -84,16 +85,16 @@ class PartFile:
             if resume and self._place.exists():
                 raise AgedetectError(f"{self._output}: is finished; leave out --resume to make it anew")
             self._file.truncate(0)
-            self._end = 0
+            self._reached = (0, 0)
             self._maker_path.write_text(json.dumps(maker, indent=1) + "\n", encoding="utf-8")
             self._append(self._heading)
         return False
 
     def rows(self) -> Iterator[str]:
         """The whole rows, below the heading. Raises AgedetectError for one that is too long or no text."""
-        self._kept, self._end = 0, len(self._heading)
+        self._kept, self._reached = 0, (len(self._heading), 0)
         with self._path.open("rb") as file:
-            heading = file.read(self._end)
+            heading = file.read(len(self._heading))
             if heading != self._heading:
                 if self._heading.startswith(heading):
                     return  # nothing but the beginning of the heading
@@ -105,7 +106,7 @@ class PartFile:
                     raise self.refusal(f"its row {self._kept + 1} is damaged")
                 if line.endswith(b"\n") and self._is_whole(row):
                     self._kept += 1
-                    self._end += len(row)
+                    self._reached = (self._end + len(row), 0)
                     yield row.decode(errors="replace")
                     row = b""
 
@@ -118,8 +119,7 @@ class PartFile:
     def write(self, row: str) -> None:
         """Add one row, whole. Raises AgedetectError where there is no room, and takes back what a full disk cut."""
         with in_one_line(str(self._output)):
-            self._append(row.encode())
-        self._written += 1
+            self._append(row.encode(), rows=1)
 
     def finish(self) -> None:
         """Put it in its place."""
@@ -134,16 +134,24 @@ class PartFile:
     def refusal(self, what: str) -> AgedetectError:
         return AgedetectError(f"{self._path.name}: {what}; to begin anew, delete it, or rename it to keep its rows")
 
-    def _append(self, data: bytes) -> None:
+    @property
+    def _end(self) -> int:
+        return self._reached[0]
+
+    @property
+    def _written(self) -> int:
+        return self._reached[1]
+
+    def _append(self, data: bytes, *, rows: int = 0) -> None:
         rest = memoryview(data)
         try:
             while rest:
                 rest = rest[self._file.write(rest) or 0 :]
+            self._reached = (self._end + len(data), self._written + rows)
         except BaseException:  # Ctrl-C among them
             with suppress(OSError):
                 self._file.truncate(self._end)
             raise
-        self._end += len(data)
 
     def _check_maker(self, maker: Mapping[str, object]) -> None:
         try:

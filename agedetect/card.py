@@ -7,20 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from agedetect.evaluation import INTERVAL_FAMILIES, Evaluation, GroupScores
-from agedetect.evaluation_text import (
-    SHOWN_MARGINS,
-    counted,
-    decimal,
-    leak_sentence,
-    left_out_sentence,
-    level_text,
-    share,
-    years,
-)
+from agedetect.evaluation_text import SHOWN_MARGINS, counted, decimal, leak_sentence, left_out_sentence, share, years
 from agedetect.faces import FaceSet
 from agedetect.splits import Splits
 from agedetect_runtime import ModelSpec
-from agedetect_runtime.table import printable
+from agedetect_runtime.table import level_text, printable
 
 _OF_THE_MACHINE = ("data_dir", "data_licence", "device", "workers", "max_skipped", "registered_model_name")
 

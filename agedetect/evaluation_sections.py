@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from agedetect.evaluation import INTERVAL_FAMILIES
-from agedetect.evaluation_text import SHOWN_MARGINS, leak_sentence, level_text, share, years
+from agedetect.evaluation_text import SHOWN_MARGINS, leak_sentence, share, years
 from agedetect.page_parts import table, text
+from agedetect_runtime.table import level_text
 
 if TYPE_CHECKING:
     from agedetect.bootstrap import Bounded

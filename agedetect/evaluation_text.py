@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from agedetect.bootstrap import Bounded
-from agedetect_runtime.table import printable
+from agedetect_runtime.table import level_text, printable
 
 if TYPE_CHECKING:
     from agedetect.evaluation import Evaluation, GroupScores
@@ -66,11 +66,6 @@ def share(figure: Bounded | None) -> str:
         return "-"
     ends = "" if figure.low is None or figure.high is None else f" ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
     return f"{figure.value:.1%}{ends}"
-
-
-def level_text(level: float) -> str:
-    """`90%`, `99.5%`"""
-    return f"{100 * level:.4g}%"
 
 
 def left_out_sentence(result: Evaluation) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agedetect_runtime.spec import ModelSpec
-from agedetect_runtime.table import printable, printable_lines
+from agedetect_runtime.table import level_text, printable, printable_lines
 from agedetect_runtime.terminal import one_line_errors, print_any_text
 
 
@@ -35,7 +35,7 @@ def describe(spec: ModelSpec) -> str:
         ("backbone", spec.backbone),
         ("image size", f"{spec.image_size} x {spec.image_size}, resized {spec.resampling}"),
         ("head", f"{spec.head}, ages {spec.min_age:g} to {spec.max_age:g}"),
-        ("intervals", "none" if spec.coverage is None else f"at the level {spec.coverage * 100:.4g}%"),
+        ("intervals", "none" if spec.coverage is None else f"at the level {level_text(spec.coverage)}"),
         ("precision", spec.precision),
         *_figures(spec),
     ]

@@ -64,8 +64,13 @@ def _age(estimate: Estimate) -> str:
     return ("-" if estimate.age is None else f"{estimate.age:.1f}").rjust(7)
 
 
+def level_text(level: float) -> str:
+    """A coverage level: `90%`, `99.5%`"""
+    return f"{100 * level:.4g}%"
+
+
 def _interval_heading(coverage: float) -> str:
-    level = f"({coverage * 100:.4g}%)"
+    level = f"({level_text(coverage)})"
     return f"{'age':>6} {level:<9}"
 
 

@@ -20,7 +20,8 @@ DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no
 	-P registered_model_name=agedetect-demo -P model_name=mobilenet_v2 -P weights=none -P image_size=64 \
 	-P epochs=24 -P head_epochs=0 -P full_learning_rate=0.002 -P schedule=cosine -P warmup_epochs=1
 
-# In two processes, a file in one of them; "python -m pytest" alone, or with a file, where one looks into a failure.
+# In two processes, a file in one of them, by name so that the longest (the demo) is not the last; "python -m pytest FILE"
+# where one looks into a failure.
 test: .venv/ready
 	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

@@ -21,9 +21,9 @@ DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no
 	-P epochs=24 -P head_epochs=0 -P full_learning_rate=0.002 -P schedule=cosine -P warmup_epochs=1
 
 # In two processes, a file in one of them, by name so that the longest (the demo) is not the last; "python -m pytest FILE"
-# where one looks into a failure.
+# where one looks into a failure. With more threads than cores, torch's wait for each other.
 test: .venv/ready
-	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready
 	ruff check .

@@ -51,7 +51,6 @@ def demo_commands() -> list[list[str]]:
 def demo(checkout: Path) -> list[subprocess.CompletedProcess[str]]:
     """Every command of the demo, run in the copy, stopping at the first that fails."""
     environment = command_environment(checkout, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    environment.pop("OMP_NUM_THREADS")
     done = []
     for command in demo_commands():
         ended = subprocess.run(

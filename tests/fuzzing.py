@@ -24,8 +24,8 @@ import numpy as np
 from agedetect_runtime.errors import ImageError, ModelError, ProviderError
 from agedetect_runtime.images import open_rgb
 from agedetect_runtime.session import open_session
-from hostile.formats import jpeg_files, other_files, png_files, tiff_files
-from hostile.pictures import write_quarters_model
+from malformed.formats import jpeg_files, other_files, png_files, tiff_files
+from malformed.pictures import write_quarters_model
 from tiny_models import write_tiny_model
 
 MAX_PIXELS = 100_000  # keeps an example short; the limit itself is a case of the corpus

@@ -150,9 +150,9 @@ def test_the_page_is_well_formed_and_needs_nothing_else(planted: FaceSet, tmp_pa
 
 
 def test_names_are_escaped_in_page_and_terminal(tmp_path: Path) -> None:
-    hostile = '20_0_0_1<img src=x onerror="a()">&\x1b[31m\n'
+    malicious = '20_0_0_1<img src=x onerror="a()">&\x1b[31m\n'
     for ending in ("1.png", "2.png"):
-        save_noise(tmp_path / "faces" / (hostile + ending), 1)
+        save_noise(tmp_path / "faces" / (malicious + ending), 1)
     face_set = read_faces(tmp_path / "faces")
     result = audit(face_set)
     write_audit(result, face_set, tmp_path / "out")

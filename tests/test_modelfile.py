@@ -1,4 +1,4 @@
-"""Hostile model files: refused in one line, soon, in little memory, and before any other file is read."""
+"""Malformed model files: refused in one line, soon, in little memory, and before any other file is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agedetect_runtime.errors import ModelError
 from agedetect_runtime.modelfile import MAX_DEPTH, MAX_FIELDS, check_model, check_model_file
 from agedetect_runtime.session import open_session
 from agedetect_runtime.spec import METADATA_KEY
-from hostile.pictures import write_quarters_model
+from malformed.pictures import write_quarters_model
 from tiny_models import tiny_spec, write_tiny_model
 
 REMEDY = "export it with agedetect-export"

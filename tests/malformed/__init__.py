@@ -1,17 +1,17 @@
 """The corpus: every kind of file that an inference may meet, with the age or the reason that its row must have.
 
-`python -m hostile`, in the folder tests, prints the table of docs/reliability.md.
+`python -m malformed`, in the folder tests, prints the table of docs/reliability.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from hostile.damage import big_files, damaged_files, mistaken_files
-from hostile.formats import jpeg_files, other_files, png_files, tiff_files
-from hostile.notes import orientation_files, profile_files
-from hostile.outcomes import Files, Kind, a_file
-from hostile.places import names, places
+from malformed.damage import big_files, damaged_files, mistaken_files
+from malformed.formats import jpeg_files, other_files, png_files, tiff_files
+from malformed.notes import orientation_files, profile_files
+from malformed.outcomes import Files, Kind, a_file
+from malformed.places import names, places
 
 FAMILIES: dict[str, Callable[[], Files]] = {
     "PNG": png_files,

@@ -8,13 +8,13 @@ import zlib
 import numpy as np
 from PIL import Image, ImageCms
 
-from hostile.outcomes import (
+from malformed.outcomes import (
     NEARLY,
     SEEN,
     UNPACKED,
     Files,
 )
-from hostile.pictures import (
+from malformed.pictures import (
     PICTURE,
     Levels,
     chunk,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostile.pictures import (
+from malformed.pictures import (
     PICTURE,
     Levels,
     age_of,

@@ -7,13 +7,13 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostile.outcomes import (
+from malformed.outcomes import (
     SEEN,
     Kind,
     a_file,
     refused,
 )
-from hostile.pictures import (
+from malformed.pictures import (
     PICTURE,
     encoded,
 )

@@ -16,8 +16,8 @@ import pytest
 
 from agedetect_runtime.names import name_from
 from conftest import ROOT
-from hostile import Kind, kinds, table
-from hostile.pictures import PICTURE, age_of, encoded, write_quarters_model
+from malformed import Kind, kinds, table
+from malformed.pictures import PICTURE, age_of, encoded, write_quarters_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()", "--device", "cpu"]
 

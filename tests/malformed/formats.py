@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from hostile.outcomes import (
+from malformed.outcomes import (
     ANYTHING,
     LOSSY_YEARS,
     NEARLY,
@@ -17,7 +17,7 @@ from hostile.outcomes import (
     looks_like,
     refused,
 )
-from hostile.pictures import (
+from malformed.pictures import (
     BLACK_AND_WHITE,
     BMP_PALETTE,
     COLOURS,

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from hostile.outcomes import (
+from malformed.outcomes import (
     ANYTHING,
     LOSSY_YEARS,
     NEARLY,
@@ -20,7 +20,7 @@ from hostile.outcomes import (
     looks_like,
     refused,
 )
-from hostile.pictures import (
+from malformed.pictures import (
     COLOURS,
     GREY,
     PICTURE,

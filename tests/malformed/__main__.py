@@ -1,0 +1,3 @@
+from malformed import table
+
+print(table())

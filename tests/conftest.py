@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,14 +31,33 @@ SMALL_RUN = {
 }
 
 
+CallIn = Callable[..., Result]
+
+
 @pytest.fixture(scope="session")
-def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the whole session: pytest-xdist gives each of its processes a base folder below one."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, made by the first process that wants it, for which the others wait."""
+    with FileLock(f"{folder}.lock"):
+        done = folder.with_name(f"{folder.name}.done")
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn_faces(shared: Path) -> Path:
     """A folder of 160 drawn faces in UTKFace's layout."""
     from agedetect.drawn import draw_faces
 
-    folder = tmp_path_factory.mktemp("drawn") / "faces"
-    draw_faces(folder, 160, seed=1)
-    return folder
+    return made_once(shared / "faces", lambda folder: draw_faces(folder, 160, seed=1))
 
 
 def command_environment(folder: Path, **extra: str) -> dict[str, str]:
@@ -81,12 +102,30 @@ def program(name: str) -> Path:
     return Path(sys.executable).with_name(name)
 
 
+@pytest.fixture
+def call_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[CallIn]:
+    """`agedetect` in this process, `call_in(folder, "train", ...)`: seconds less than a process where it is refused."""
+    from agedetect.cli import main
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}  # which training takes
+
+    def call(folder: Path, *arguments: str | Path) -> Result:
+        monkeypatch.chdir(folder)
+        return CliRunner(env=command_environment(folder)).invoke(main, [str(part) for part in arguments])
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
-def small_run(drawn_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_run(drawn_faces: Path, shared: Path) -> Path:
     """The folder of one finished `agedetect train`, its MLflow store inside."""
-    folder = tmp_path_factory.mktemp("run")
-    done = run_command([program("agedetect"), "train", "--data-dir", drawn_faces, *options(SMALL_RUN)], folder)
-    assert done.returncode == 0, done.stderr
-    (folder / "stderr.txt").write_text(done.stderr)
-    (folder / "stdout.txt").write_text(done.stdout)
-    return folder
+
+    def train(folder: Path) -> None:
+        done = run_command([program("agedetect"), "train", "--data-dir", drawn_faces, *options(SMALL_RUN)], folder)
+        assert done.returncode == 0, done.stderr
+        (folder / "stderr.txt").write_text(done.stderr)
+        (folder / "stdout.txt").write_text(done.stdout)
+
+    return made_once(shared / "run", train)

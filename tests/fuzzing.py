@@ -46,7 +46,7 @@ def some_changes(rng: np.random.Generator) -> list[Change]:
             KINDS[rng.integers(len(KINDS))],
             rng.random(),
             EXTREMES[rng.integers(len(EXTREMES))] if rng.random() < 0.5 else int(rng.integers(2**32)),
-            rng.bytes(rng.integers(9)),
+            rng.bytes(int(rng.integers(9))),
         )
         for _ in range(rng.integers(1, 5))
     ]
@@ -55,7 +55,7 @@ def some_changes(rng: np.random.Generator) -> list[Change]:
 def case(files: Sequence[bytes], seed: int, number: int) -> bytes:
     """The changed file of this seed and number."""
     rng = np.random.default_rng((seed, number))
-    data = files[rng.integers(len(files))]
+    data = files[int(rng.integers(len(files)))]
     return changed(data, some_changes(rng))
 
 
@@ -78,8 +78,7 @@ def changed(data: bytes, changes: list[Change]) -> bytes:
             case "repeat":
                 data = data[:at] + data[at : at + length] * 3 + data[at + length :]
             case "number":  # lengths, sizes and counts are four bytes in most formats
-                order = "little" if number % 2 else "big"
-                data = data[:at] + number.to_bytes(4, order) + data[at + 4 :]
+                data = data[:at] + number.to_bytes(4, "little" if number % 2 else "big") + data[at + 4 :]
     return data
 
 

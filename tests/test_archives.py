@@ -76,15 +76,17 @@ def test_the_second_call_extracts_nothing(tmp_path: Path, pack: Packer, name: st
     assert {path: path.stat().st_ino for path in folder.rglob("*")} == before
 
 
-def test_a_folder_that_another_process_has_just_made_is_taken_and_not_replaced(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_that_another_process_has_just_made_is_taken_and_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = pack_zip(tmp_path / "faces.zip", FACES)
     theirs: dict[Path, int] = {}
 
-    def unpack_late(*arguments: object) -> int:
+    def unpack_late(archive: Path, folder: Path, limits: Limits) -> int:
         monkeypatch.setattr("agedetect.archives.unpack", unpack)
-        folder = extract(archive, tmp_path / "cache")  # the other process, which was faster
-        theirs.update({path: path.stat().st_ino for path in folder.rglob("*")})
-        return unpack(*arguments)
+        other = extract(archive, tmp_path / "cache")  # the other process, which was faster
+        theirs.update({path: path.stat().st_ino for path in other.rglob("*")})
+        return unpack(archive, folder, limits)
 
     monkeypatch.setattr("agedetect.archives.unpack", unpack_late)
     folder = extract(archive, tmp_path / "cache")

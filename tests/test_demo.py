@@ -23,6 +23,10 @@ from conftest import ROOT, command_environment, program
 pytestmark = pytest.mark.timeout(1800)  # against hangs: the demo takes two minutes where nothing else runs
 
 
+EXPORT = "run . -e export --env-manager local -P model=models:/agedetect-demo@candidate -P output=exported.onnx"
+Demo = list[subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what git tracks, or would."""
@@ -48,7 +52,7 @@ def demo_commands() -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def demo(checkout: Path) -> list[subprocess.CompletedProcess[str]]:
+def demo(checkout: Path) -> Demo:
     """Every command of the demo, run in the copy, stopping at the first that fails."""
     environment = command_environment(checkout, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     done = []
@@ -67,7 +71,7 @@ def demo(checkout: Path) -> list[subprocess.CompletedProcess[str]]:
     return done
 
 
-def test_the_demo_trains_registers_exports_and_infers(demo, checkout):
+def test_the_demo_trains_registers_exports_and_infers(demo: Demo, checkout: Path) -> None:
     assert [Path(str(ended.args[0])).name for ended in demo] == [
         "agedetect",
         "mlflow",
@@ -80,19 +84,19 @@ def test_the_demo_trains_registers_exports_and_infers(demo, checkout):
     assert all(0 <= float(row["age"]) <= 116 and not row["error"] for row in ages)
 
 
-def test_a_backbone_from_scratch_learns_the_drawn_faces_clearly(demo, checkout):
+def test_a_backbone_from_scratch_learns_the_drawn_faces_clearly(demo: Demo, checkout: Path) -> None:
     spec = AgeEstimator(checkout / "demo" / "model.onnx", device="cpu").spec
     assert spec.provenance["test"]["r2"] > 0.7
 
 
-def test_faces_the_model_never_saw_get_their_ages(demo, checkout):
+def test_faces_the_model_never_saw_get_their_ages(demo: Demo, checkout: Path) -> None:
     rows = list(csv.DictReader(demo[-1].stdout.splitlines()))
     true = np.array([float(Path(row["file"]).name.split("_")[0]) for row in rows])
     error = np.abs(np.array([float(row["age"]) for row in rows]) - true)
     assert error.mean() < 0.7 * np.abs(true - np.median(true)).mean()  # well below answering one age for all
 
 
-def test_the_exported_file_is_one_valid_file_that_says_where_it_comes_from(demo, checkout):
+def test_the_exported_file_is_one_valid_file_that_says_where_it_comes_from(demo: Demo, checkout: Path) -> None:
     path = checkout / "demo" / "model.onnx"
     onnx.checker.check_model(str(path), full_check=True)
     spec = AgeEstimator(path, device="cpu").spec
@@ -102,20 +106,20 @@ def test_the_exported_file_is_one_valid_file_that_says_where_it_comes_from(demo,
     assert spec.provenance["data_licence"] == "drawn by agedetect: no restriction"
 
 
-def test_the_demo_makes_one_run_that_is_the_projects_own(demo, checkout):
+def test_the_demo_makes_one_run_that_is_the_projects_own(demo: Demo, checkout: Path) -> None:
     client = MlflowClient(f"sqlite:///{checkout / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("agedetect-demo")
+    assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.tags["mlflow.project.entryPoint"] == "main"
     assert run.data.params["model_name"] == "mobilenet_v2"
     assert run.data.metrics["test/r2"] > 0.7
 
 
-def test_the_export_entry_point_exports_the_candidate(demo, checkout):
+def test_the_export_entry_point_exports_the_candidate(demo: Demo, checkout: Path) -> None:
     environment = command_environment(checkout, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    command = [program("mlflow"), "run", ".", "-e", "export", "--env-manager", "local"]
     ended = subprocess.run(
-        [*command, "-P", "model=models:/agedetect-demo@candidate", "-P", "output=exported.onnx"],
+        [program("mlflow"), *shlex.split(EXPORT)],
         cwd=checkout,
         env=environment,
         capture_output=True,

@@ -16,7 +16,8 @@ import pytest
 
 from agedetect_runtime.names import name_from
 from conftest import ROOT
-from malformed import Kind, kinds, table
+from malformed import kinds, table
+from malformed.outcomes import Kind
 from malformed.pictures import PICTURE, age_of, encoded, write_quarters_model
 
 COMMAND = [sys.executable, "-c", "from agedetect_runtime.cli import main; main()", "--device", "cpu"]

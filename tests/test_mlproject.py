@@ -20,7 +20,7 @@ PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 MLFLOW_TYPE = {str: "string", int: "int", float: "float", bool: "string"}
 
 
-def test_the_parameters_are_the_configs_with_its_types_and_defaults():
+def test_the_parameters_are_the_configs_with_its_types_and_defaults() -> None:
     written = PROJECT["entry_points"]["main"]["parameters"]
     expected = {}
     for item in dataclasses.fields(TrainConfig):
@@ -29,7 +29,7 @@ def test_the_parameters_are_the_configs_with_its_types_and_defaults():
     assert written == expected
 
 
-def test_the_command_passes_every_parameter_to_the_option_of_its_name():
+def test_the_command_passes_every_parameter_to_the_option_of_its_name() -> None:
     words = shlex.split(PROJECT["entry_points"]["main"]["command"])
     assert words[:6] == ["env", "PYTHONPATH=.:export:runtime", "python", "-m", "agedetect", "train"]
     passed = dict(zip(words[6::2], words[7::2], strict=True))
@@ -37,7 +37,7 @@ def test_the_command_passes_every_parameter_to_the_option_of_its_name():
     assert passed == {f"--{name.replace('_', '-')}": f"{{{name}}}" for name in names}
 
 
-def test_the_projects_defaults_make_the_default_config():
+def test_the_projects_defaults_make_the_default_config() -> None:
     defaults = {name: item["default"] for name, item in PROJECT["entry_points"]["main"]["parameters"].items()}
     arguments = [part for name, value in defaults.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = main.commands["train"]
@@ -46,7 +46,7 @@ def test_the_projects_defaults_make_the_default_config():
     assert TrainConfig(**values) == TrainConfig()
 
 
-def test_the_export_entry_point_calls_the_exporter_with_arguments_that_it_takes():
+def test_the_export_entry_point_calls_the_exporter_with_arguments_that_it_takes() -> None:
     point = PROJECT["entry_points"]["export"]
     words = shlex.split(point["command"])
     assert words[:5] == ["env", "PYTHONPATH=.:export:runtime", "python", "-m", "agedetect_export"]
@@ -63,7 +63,7 @@ def test_the_export_entry_point_calls_the_exporter_with_arguments_that_it_takes(
     assert taken["force"]
 
 
-def test_conda_installs_what_the_training_extra_names():
+def test_conda_installs_what_the_training_extra_names() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["train"]
     pip = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"][-1]["pip"]
@@ -71,7 +71,7 @@ def test_conda_installs_what_the_training_extra_names():
     assert sorted(pip[1:]) == sorted(re.split(r"[<>=\[]", name)[0] for name in wanted)
 
 
-def test_every_dependency_has_one_tested_version():
+def test_every_dependency_has_one_tested_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     names = {re.split(r"[<>=\[]", name)[0].lower() for name in named} - {"agedetect", "onnxruntime-gpu"}

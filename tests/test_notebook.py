@@ -14,23 +14,27 @@ from conftest import ROOT
 PATH = ROOT / "notebooks" / "agedetection.ipynb"
 
 
-def test_the_notebook_is_committed_without_output():
-    cells = [cell for cell in nbformat.read(PATH, as_version=4).cells if cell.cell_type == "code"]
+def read_notebook() -> nbformat.NotebookNode:
+    return nbformat.read(PATH, as_version=4)
+
+
+def test_the_notebook_is_committed_without_output() -> None:
+    cells = [cell for cell in read_notebook().cells if cell.cell_type == "code"]
     assert cells
     assert [cell for cell in cells if cell.outputs or cell.execution_count] == []
 
 
-def test_the_notebook_tells_the_story_in_order():
-    cells = nbformat.read(PATH, as_version=4).cells
+def test_the_notebook_tells_the_story_in_order() -> None:
+    cells = read_notebook().cells
     titles = [title for cell in cells for title in re.findall(r"^## \d\. (.+)$", cell.source, re.MULTILINE)]
     assert titles == ["Data loading", "Model set-up", "Training", "Evaluation", "Export", "Inference"]
 
 
 @pytest.mark.timeout(1800)  # against hangs: a minute and a half where nothing else runs
-def test_the_notebook_runs_on_drawn_faces(tmp_path: Path, monkeypatch):
+def test_the_notebook_runs_on_drawn_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGEDETECT_DATA", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    notebook = nbformat.read(PATH, as_version=4)
+    notebook = read_notebook()
     NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert (tmp_path / "notebook.onnx").is_file()
     (last,) = notebook.cells[-1].outputs

@@ -17,6 +17,8 @@ from agedetect.processes import gather_rows, open_fabric, share_batches, use_bfl
 
 STEPS, BATCH = 6, 8
 
+Results = dict[str, dict[str, torch.Tensor]]
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -52,7 +54,7 @@ def train_a_share(rank: int, world: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("processes")
     context = torch.multiprocessing.get_context("spawn")
     with socket.socket() as probe:
@@ -73,7 +75,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tor
     return {path.stem: torch.load(path, weights_only=True) for path in folder.glob("*.pt")}
 
 
-def test_two_processes_train_the_weights_of_one(results):
+def test_two_processes_train_the_weights_of_one(results: Results) -> None:
     alone = results["1-0"]
     for rank in (0, 1):
         together = results[f"2-{rank}"]
@@ -83,20 +85,20 @@ def test_two_processes_train_the_weights_of_one(results):
             assert torch.allclose(together[name], alone[name], rtol=0, atol=1e-12), name
 
 
-def test_gathered_rows_are_whole_and_in_order_on_every_process(results):
+def test_gathered_rows_are_whole_and_in_order_on_every_process(results: Results) -> None:
     alone = results["1-0"]["answers"]
     assert alone.shape == (7, 1)
     for rank in (0, 1):
         assert torch.allclose(results[f"2-{rank}"]["answers"], alone, rtol=0, atol=1e-12)
 
 
-def test_cuda_without_a_device_is_an_error_and_not_the_cpu(monkeypatch):
+def test_cuda_without_a_device_is_an_error_and_not_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="device=cuda: torch finds no CUDA device"):
         open_fabric("cuda", "auto")
 
 
-def test_more_processes_than_devices_are_refused(monkeypatch):
+def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -106,5 +108,5 @@ def test_more_processes_than_devices_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bfloat16", True), ("auto", False)])
-def test_the_cpu_computes_in_bfloat16_only_where_that_is_asked_for(precision, expected):
+def test_the_cpu_computes_in_bfloat16_only_where_that_is_asked_for(precision: str, expected: bool) -> None:
     assert use_bfloat16(precision, "cpu") is expected

@@ -45,10 +45,14 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(path) for path in paths]
 
 
-def infer(paths: Iterable[str], *arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+def infer(
+    paths: Iterable[str], *arguments: str | Path, preexec_fn: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
     call = [*COMMAND, "-", *map(str, arguments)]
     stdin = "".join(f"{path}\n" for path in paths)
-    return subprocess.run(call, input=stdin, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(
+        call, input=stdin, capture_output=True, text=True, timeout=60, check=False, preexec_fn=preexec_fn
+    )
 
 
 def whole_rows(path: Path) -> int:

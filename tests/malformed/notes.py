@@ -42,7 +42,7 @@ def orientation_files() -> Files:
         laid = np.ascontiguousarray(levels)
         files[f"orientation {orientation}.jpg"] = (encoded(laid, "JPEG", quality=95, exif=exif), NEARLY)
         files[f"orientation {orientation}.png"] = (encoded(laid, "PNG", exif=exif), SEEN)
-    for name, exif in {
+    for name, raw in {
         "no TIFF": b"Exif\0\0no TIFF header",
         "directory beyond its end": b"Exif\0\0II*\0\xff\xff\xff\x7f",
         "orientation as text": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0six\0",
@@ -51,7 +51,7 @@ def orientation_files() -> Files:
         "cut": b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01",
         "empty": b"Exif\0\0",
     }.items():
-        files[f"EXIF, {name}.jpg"] = (encoded(PICTURE, "JPEG", quality=95, exif=exif), NEARLY)
+        files[f"EXIF, {name}.jpg"] = (encoded(PICTURE, "JPEG", quality=95, exif=raw), NEARLY)
     return files
 
 

@@ -63,7 +63,8 @@ def age_of(levels: Levels, size: int = 32) -> float:
 
 def quarter_weights(size: int) -> NDArray[np.float64]:
     half = size // 2
-    return YEARS.repeat(half, 0).repeat(half, 1) / half**2
+    weights: NDArray[np.float64] = YEARS.repeat(half, 0).repeat(half, 1) / half**2
+    return weights
 
 
 def encoded(levels: Levels | Image.Image, kind: str, **options: object) -> bytes:

@@ -16,14 +16,14 @@ import click
 from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.errors import ConfigError
-from agedetect.stopping import stop_signals
+from agedetect.tracking.signals import stop_signals
 from agedetect_runtime.terminal import needs_extra, one_line_errors
 
 if TYPE_CHECKING:
-    from agedetect.faces import Face
-    from agedetect.judge import Ask
-    from agedetect.predictions import Predictions
-    from agedetect.predictor import Predictor
+    from agedetect.data.faces import Face
+    from agedetect.evaluation.evaluate import Ask
+    from agedetect.evaluation.predictions import Predictions
+    from agedetect.evaluation.predictor import Predictor
 
 SIDES = ("auto", "test", "validation", "all")
 
@@ -70,8 +70,8 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
             signal.signal(number, signal.default_int_handler)
     with one_line_errors():
         with needs_extra("train"):
-            from agedetect import tracking
-            from agedetect.train import train, train_folds
+            from agedetect.tracking import runs as tracking
+            from agedetect.training.train import train, train_folds
         try:
             config = tracking.read_config(resume) if resume else config
             if config.all_folds:
@@ -101,8 +101,8 @@ def audit_command(data: Path, output: Path) -> None:
     agedetect audit UTKFace_data --output audit
     """
     with one_line_errors():
-        from agedetect.audit import audit, format_audit, write_audit
-        from agedetect.faces import read_faces
+        from agedetect.data.audit import audit, format_audit, write_audit
+        from agedetect.data.faces import read_faces
 
         face_set = read_faces(data)
         report = audit(face_set)
@@ -134,13 +134,13 @@ def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Pat
     if len(models) > 2:
         raise click.UsageError(f"{len(models)} models: give one, or two to compare")
     with one_line_errors(), needs_extra("train"):
-        from agedetect.comparison import format_comparison
-        from agedetect.evaluation_files import write_evaluation
-        from agedetect.evaluation_text import format_evaluation
-        from agedetect.faces import read_faces
+        from agedetect.data.faces import read_faces
+        from agedetect.evaluation.comparison import format_comparison
+        from agedetect.evaluation.evaluate import judge, judge_two
+        from agedetect.evaluation.predictor import open_predictor
         from agedetect.files import write_whole
-        from agedetect.judge import judge, judge_two
-        from agedetect.predictor import open_predictor
+        from agedetect.reports.text import format_evaluation
+        from agedetect.reports.write import write_evaluation
 
         predictors = [open_predictor(model) for model in models]
         face_set = read_faces(data)
@@ -162,7 +162,7 @@ def _asking(flip_average: bool) -> Ask:
     """Asks a model, with a bar on a terminal."""
     from tqdm import tqdm
 
-    from agedetect.predictor import predict
+    from agedetect.evaluation.predictor import predict
 
     def ask(predictor: Predictor, faces: tuple[Face, ...], label: str) -> Predictions:
         with tqdm(total=len(faces), desc=label, unit="img", disable=None, leave=False) as bar:
@@ -182,7 +182,7 @@ def draw_command(out: Path, count: int, seed: int) -> None:
     agedetect draw drawn_faces --count 600
     """
     with one_line_errors():
-        from agedetect.drawn import draw_faces
+        from agedetect.synthetic.faces import draw_faces
 
         draw_faces(out, count, seed)
     click.echo(f"{count} drawn faces in {out}")

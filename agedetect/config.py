@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from agedetect.data.protocols import PROTOCOLS
 from agedetect.errors import ConfigError
-from agedetect.protocols import PROTOCOLS
 
 BACKBONES = ("resnet50", "resnet34", "efficientnet_b0", "mobilenet_v2")
 DEVICES = ("auto", "cpu", "cuda")

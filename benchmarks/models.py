@@ -23,11 +23,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from agedetect.drawn import draw_face
-from agedetect.heads import MAX_AGE, MIN_AGE
-from agedetect.intervals import QuantileInterval
-from agedetect.model import build_model
-from agedetect.program import AgeProgram
+from agedetect.models.conformal import QuantileInterval
+from agedetect.models.heads import MAX_AGE, MIN_AGE
+from agedetect.models.inference import AgeProgram
+from agedetect.models.model import build_model
+from agedetect.synthetic.faces import draw_face
 from agedetect_export import convert, reduction, registry
 from agedetect_export.columns import name_columns
 from agedetect_export.precision import MAE_BUDGET_YEARS

@@ -17,13 +17,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from agedetect.bootstrap import bounded_mean
-from agedetect.comparison import compare
-from agedetect.faces import read_faces
-from agedetect.predictions import Predictions
-from agedetect.predictor import open_predictor, predict
-from agedetect.sides import choose_faces
-from agedetect.splits import split_faces
+from agedetect.data.faces import read_faces
+from agedetect.data.splits import split_faces
+from agedetect.evaluation.bootstrap import bounded_mean
+from agedetect.evaluation.comparison import compare
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.predictor import open_predictor, predict
+from agedetect.evaluation.subset import choose_faces
 
 BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
 PLAIN = "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --full-learning-rate 3e-4"

@@ -32,7 +32,7 @@ SMALL_RUN = {
 @pytest.fixture(scope="session")
 def drawn_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 160 drawn faces in UTKFace's layout."""
-    from agedetect.drawn import draw_faces
+    from agedetect.synthetic.faces import draw_faces
 
     folder = tmp_path_factory.mktemp("drawn") / "faces"
     draw_faces(folder, 160, seed=1)

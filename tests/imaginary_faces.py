@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agedetect.faces import Face
-from agedetect.labels import GENDERS, RACES
+from agedetect.data.faces import Face
+from agedetect.data.labels import GENDERS, RACES
 
 
 def imaginary_face(age: float, picture: int, gender: str | None = None, race: str | None = None, copy: int = 0) -> Face:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agedetect.audit import Copies, OddSize, audit, format_audit, write_audit
-from agedetect.faces import FaceSet, read_faces
+from agedetect.data.audit import Copies, OddSize, audit, format_audit, write_audit
+from agedetect.data.faces import FaceSet, read_faces
 from tiny_images import save_noise
 
 FIGURES = {"60x60": 7, "30x30": 1, "60x50": 1}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agedetect import augment
-from agedetect.augment import erase, move, recolour
 from agedetect.config import AUGMENTATIONS
-from agedetect.dataset import FaceDataset
-from agedetect.faces import read_faces
+from agedetect.data.faces import read_faces
+from agedetect.training import augment
+from agedetect.training.augment import erase, move, recolour
+from agedetect.training.dataset import FaceDataset
 
 
 def random(seed: int = 0) -> np.random.Generator:

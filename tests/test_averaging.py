@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from agedetect.averaging import moving_average
+from agedetect.training.ema import moving_average
 
 
 def test_the_average_follows_fast_at_first_and_at_its_own_pace_later():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agedetect.bootstrap import bounded_mean, resampled_means, wilson
+from agedetect.evaluation.bootstrap import bounded_mean, resampled_means, wilson
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_theory() -> None:

@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agedetect.card import card
 from agedetect.config import TrainConfig
-from agedetect.evaluation import Evaluation
-from agedetect.faces import FaceSet
-from agedetect.judge import evaluate_run
-from agedetect.predictions import Predictions
-from agedetect.splits import split_faces
+from agedetect.data.faces import FaceSet
+from agedetect.data.splits import split_faces
+from agedetect.evaluation.evaluate import evaluate_run
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.result import Evaluation
+from agedetect.reports.model_card import card
 from imaginary_faces import imaginary_faces
 from tiny_models import tiny_spec
 

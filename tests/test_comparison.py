@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from agedetect.comparison import compare, format_comparison, verdict
 from agedetect.errors import DataError
-from agedetect.predictions import Predictions
+from agedetect.evaluation.comparison import compare, format_comparison, verdict
+from agedetect.evaluation.predictions import Predictions
 from imaginary_faces import imaginary_faces
 
 AGES = np.random.default_rng(1).uniform(1, 80, 300)

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agedetect.cli import main
-from agedetect.faces import read_faces
-from agedetect.splits import Splits, split_faces
+from agedetect.data.faces import read_faces
+from agedetect.data.splits import Splits, split_faces
 from agedetect_runtime.images import load_face
 from tiny_models import age_by_hand, tiny_spec, write_tiny_model
 

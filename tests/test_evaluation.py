@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from agedetect.evaluate import measure
-from agedetect.evaluation import Evaluation, Subject, evaluate
-from agedetect.predictions import Predictions
-from agedetect.scores import score
+from agedetect.evaluation.metrics import measure
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.result import Evaluation, Subject, evaluate
+from agedetect.evaluation.scores import score
 from imaginary_faces import imaginary_faces
 
 AGES = np.random.default_rng(7).integers(1, 90, 120).astype(float)

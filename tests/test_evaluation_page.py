@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agedetect import evaluation_plots, trust_plots
-from agedetect.evaluation import Evaluation, Subject, evaluate
-from agedetect.evaluation_files import write_evaluation
-from agedetect.evaluation_page import evaluation_page
-from agedetect.evaluation_plots import figures
-from agedetect.evaluation_text import decimal, format_evaluation
-from agedetect.leaks import leak, trained_copies
-from agedetect.predictions import Predictions
-from agedetect.splits import split_faces
+from agedetect.data.splits import split_faces
+from agedetect.evaluation.leakage import leak, trained_copies
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.result import Evaluation, Subject, evaluate
+from agedetect.reports import figures as evaluation_plots
+from agedetect.reports import trust_plots
+from agedetect.reports.evaluation_page import evaluation_page
+from agedetect.reports.figures import figures
+from agedetect.reports.text import decimal, format_evaluation
+from agedetect.reports.write import write_evaluation
 from imaginary_faces import imaginary_face, imaginary_faces
 
 SUBJECT = Subject(model="agedetect version 3", data="faces", side="test", why="drawn by lot", level=0.9, skipped=2)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from agedetect.data.faces import Face, FaceSet, Skipped, read_faces, require_few_skipped
+from agedetect.data.labels import Label, LabelError, label_of_name
 from agedetect.errors import DataError
-from agedetect.faces import Face, FaceSet, Skipped, read_faces, require_few_skipped
-from agedetect.labels import Label, LabelError, label_of_name
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
 from tiny_images import noise, save_noise

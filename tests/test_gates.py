@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from agedetect.bootstrap import wilson
-from agedetect.gates import Gate, gates, reliability
-from agedetect.predictions import Predictions
+from agedetect.evaluation.bootstrap import wilson
+from agedetect.evaluation.gates import Gate, gates, reliability
+from agedetect.evaluation.predictions import Predictions
 from imaginary_faces import imaginary_faces
 
 # true age, estimate:    a toddler, 16 said 26, 17 said 19, 18 said 17, 30 said 24, 40 said 41

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agedetect.groups import answered_decades, decade_of, groups_of
+from agedetect.evaluation.groups import answered_decades, decade_of, groups_of
 from imaginary_faces import imaginary_face, imaginary_faces
 
 

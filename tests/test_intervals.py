@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agedetect.heads import BINS, MAX_AGE, MIN_AGE
-from agedetect.intervals import (
+from agedetect.models.conformal import (
     Answers,
     ErrorInterval,
     QuantileInterval,
@@ -19,7 +18,8 @@ from agedetect.intervals import (
     quantile,
     usual_errors,
 )
-from agedetect.losses import gaussian_labels
+from agedetect.models.heads import BINS, MAX_AGE, MIN_AGE
+from agedetect.models.losses import gaussian_labels
 
 FACES = 4000
 

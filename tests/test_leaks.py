@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agedetect.evaluation_text import leak_sentence
-from agedetect.leaks import count_leaks, leak, trained_copies
-from agedetect.predictions import Predictions
-from agedetect.splits import Splits, split_faces
+from agedetect.data.splits import Splits, split_faces
+from agedetect.evaluation.leakage import count_leaks, leak, trained_copies
+from agedetect.evaluation.predictions import Predictions
+from agedetect.reports.text import leak_sentence
 from imaginary_faces import imaginary_face, imaginary_faces
 
 

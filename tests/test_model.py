@@ -6,11 +6,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from agedetect.backbones import Backbone, build_backbone
 from agedetect.config import BACKBONES, HEADS
 from agedetect.errors import WeightsError
-from agedetect.heads import BINS, MAX_AGE, MIN_AGE, DistributionHead, SharedDropout
-from agedetect.model import AgeModel, build_model
+from agedetect.models.backbones import Backbone, build_backbone
+from agedetect.models.heads import BINS, MAX_AGE, MIN_AGE, DistributionHead, SharedDropout
+from agedetect.models.model import AgeModel, build_model
 
 
 def faces(count=2, size=64, seed=0):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from agedetect.data.faces import Face, read_faces
 from agedetect.errors import DataError
-from agedetect.faces import Face, read_faces
-from agedetect.predictor import BATCH, Predictor, open_predictor, predict
+from agedetect.evaluation.predictor import BATCH, Predictor, open_predictor, predict
 from agedetect_export.registry import Source
 from agedetect_runtime import AgedetectError, ModelError
 from agedetect_runtime.images import load_face

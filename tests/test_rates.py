@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agedetect.config import TrainConfig
-from agedetect.phases import Phase
-from agedetect.rates import Rates
+from agedetect.training.phases import Phase
+from agedetect.training.schedule import Rates
 
 FULL = Phase("all", 1, 4, 1.0)
 

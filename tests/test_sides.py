@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from agedetect.data.faces import Face, FaceSet
+from agedetect.data.splits import split_faces
 from agedetect.errors import DataError
-from agedetect.faces import Face, FaceSet
-from agedetect.sides import choose_faces, faces_for_both, own_split
-from agedetect.splits import split_faces
+from agedetect.evaluation.subset import choose_faces, faces_for_both, own_split
 from imaginary_faces import imaginary_face, imaginary_faces
 from tiny_models import tiny_spec
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agedetect.data.faces import Face
+from agedetect.data.splits import SPLIT_COLUMNS, Splits, assign_folds, split_faces, write_splits
 from agedetect.errors import DataError
-from agedetect.faces import Face
-from agedetect.splits import SPLIT_COLUMNS, Splits, assign_folds, split_faces, write_splits
 
 
 def face(picture: int, age: float, copy: int = 0) -> Face:

@@ -117,11 +117,11 @@ def audit_command(data: Path, output: Path) -> None:
 @click.option("--side", type=click.Choice(SIDES), default="auto", help="Of the model's split; auto: its test side.")
 @click.option("--output", type=click.Path(path_type=Path), default="evaluation", help="Folder of the report.")
 @click.option(
-    "--flip-average",
+    "--flip-tta",
     is_flag=True,
     help="Answer with the mean over a face and its mirror image; the intervals are calibrated for the face alone.",
 )
-def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Path, flip_average: bool) -> None:
+def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Path, flip_tta: bool) -> None:
     """Judge MODEL on the labelled faces of DATA (a folder, archive or CSV manifest), or compare it with OTHER.
 
     A model is an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder.
@@ -138,27 +138,27 @@ def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Pat
         from agedetect.evaluation.comparison import format_comparison
         from agedetect.evaluation.evaluate import judge, judge_two
         from agedetect.evaluation.predictor import open_predictor
-        from agedetect.files import write_whole
         from agedetect.reports.text import format_evaluation
         from agedetect.reports.write import write_evaluation
+        from agedetect_runtime.atomic import write_whole
 
         predictors = [open_predictor(model) for model in models]
         face_set = read_faces(data)
-        ask = _asking(flip_average)
+        ask = _asking(flip_tta)
         if len(predictors) == 2:
             first, second = predictors
-            comparison = judge_two(first, second, face_set, side, flip_average=flip_average, ask=ask)
+            comparison = judge_two(first, second, face_set, side, flip_tta=flip_tta, ask=ask)
             written = [output / "comparison.json"]
             write_whole(written[0], comparison.to_json())
             click.echo(format_comparison(comparison))
         else:
-            result = judge(predictors[0], face_set, side, flip_average=flip_average, ask=ask)
+            result = judge(predictors[0], face_set, side, flip_tta=flip_tta, ask=ask)
             written = write_evaluation(result, output)[:2]
             click.echo(format_evaluation(result))
     click.echo(f"\nWritten: {', '.join(map(str, written))}")
 
 
-def _asking(flip_average: bool) -> Ask:
+def _asking(flip_tta: bool) -> Ask:
     """Asks a model, with a bar on a terminal."""
     from tqdm import tqdm
 
@@ -166,7 +166,7 @@ def _asking(flip_average: bool) -> Ask:
 
     def ask(predictor: Predictor, faces: tuple[Face, ...], label: str) -> Predictions:
         with tqdm(total=len(faces), desc=label, unit="img", disable=None, leave=False) as bar:
-            return predict(predictor, faces, flip_average=flip_average, done=bar.update)
+            return predict(predictor, faces, flip_tta=flip_tta, done=bar.update)
 
     return ask
 

@@ -41,7 +41,7 @@ class TrainConfig:
     epochs: int = parameter(20, "Epochs in total, the head phase included.", low=1)
     head_epochs: int = parameter(3, "Epochs of the head phase, the backbone frozen.", low=0)
     learning_rate: float = parameter(1e-3, "AdamW's rate in the head phase.", low=0)
-    full_learning_rate: float = parameter(5e-4, "AdamW's rate when everything trains.", low=0)
+    finetune_learning_rate: float = parameter(5e-4, "AdamW's rate when everything trains.", low=0)
     weight_decay: float = parameter(1e-2, "AdamW's weight decay.", low=0)
     batch_size: int = parameter(32, "Images a step, over all processes together.", low=2)
     image_size: int = parameter(224, "Side of the square the network sees, in pixels.", low=32)
@@ -55,7 +55,7 @@ class TrainConfig:
     plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate falls.", low=0)
     warmup_epochs: int = parameter(0, "Epochs over which the full phase's rate rises.", low=0)
     ema_decay: float = parameter(0.998, "Of the weights' moving average, a step; 0: none.", low=0)
-    flip_average: bool = parameter(False, "Answer with the mean over a face and its mirror image.")
+    flip_tta: bool = parameter(False, "Answer with the mean over a face and its mirror image.")
     coverage: float = parameter(0.9, "Share of the ages that the intervals are to hold.", low=0.5)
     protocol: str = parameter(
         "holdout", "80/10/10, five 60/20/20, or 80/20 of ages 21 to 60.", choices=tuple(PROTOCOLS)

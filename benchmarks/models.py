@@ -24,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 
 from agedetect.models.conformal import QuantileInterval
-from agedetect.models.heads import MAX_AGE, MIN_AGE
 from agedetect.models.inference import AgeProgram
 from agedetect.models.model import build_model
 from agedetect.synthetic.faces import draw_face
@@ -34,6 +33,7 @@ from agedetect_export.precision import MAE_BUDGET_YEARS
 from agedetect_export.quantize import Quantizer
 from agedetect_runtime import AgeEstimator, ModelSpec
 from agedetect_runtime.images import load_face
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE
 from benchmarks.peers import Point, plot
 
 BACKBONES = ("mobilenet_v2", "efficientnet_b0", "resnet34", "resnet50")

@@ -21,7 +21,7 @@ SMALL_RUN = {
     "batch_size": 16,
     "epochs": 4,
     "head_epochs": 2,
-    "full_learning_rate": 1e-5,  # small steps, so that rounding does not grow: the processes are compared
+    "finetune_learning_rate": 1e-5,  # small steps, so that rounding does not grow: the processes are compared
     "warmup_epochs": 1,  # and smaller ones first
     "workers": 0,
     "device": "cpu",

@@ -43,7 +43,7 @@ def numbers(epochs):
 
 
 def test_the_phases_share_the_epochs():
-    phases = plan(TrainConfig(epochs=5, head_epochs=2, learning_rate=1.0, full_learning_rate=0.5))
+    phases = plan(TrainConfig(epochs=5, head_epochs=2, learning_rate=1.0, finetune_learning_rate=0.5))
     assert [(p.part, p.first, p.last, p.learning_rate) for p in phases] == [
         ("head", 1, 2, 1.0),
         ("all", 3, 5, 0.5),

@@ -76,7 +76,7 @@ class Halves(nn.Module):
 def test_flip_averaging_answers_a_face_and_its_mirror_alike():
     backbone = Backbone(Halves(), 2, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     head = DistributionHead(2, dropout=0, mean_age=30)
-    plain, averaging = AgeModel(backbone, head).eval(), AgeModel(backbone, head, flip_average=True).eval()
+    plain, averaging = AgeModel(backbone, head).eval(), AgeModel(backbone, head, flip_tta=True).eval()
     face = faces(1)
     face[:, :, :32] //= 4  # darker on the left
     with torch.inference_mode():

@@ -66,7 +66,7 @@ def test_a_registered_model_answers_as_its_program(store: Store, source: Source,
 
 def test_flip_averaging_is_the_mean_of_both_images(faces: tuple[Face, ...]) -> None:
     predictor = left_and_right(coverage=0.9)
-    plain, both = predict(predictor, faces), predict(predictor, faces, flip_average=True)
+    plain, both = predict(predictor, faces), predict(predictor, faces, flip_tta=True)
     whole = [load_face(face.path, 32, "bilinear").mean() for face in faces]
     assert both.age == pytest.approx(whole)
     assert plain.age != pytest.approx(whole)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from agedetect.data.faces import Face, FaceSet, Skipped
-from agedetect.files import write_whole
-from agedetect.reports.audit_page import audit_page, pictured
-from agedetect.reports.audit_text import format_audit
-
-__all__ = ["Audit", "Copies", "OddSize", "audit", "format_audit", "write_audit"]
 
 UNKNOWN = "unknown"
 TINY_PIXELS = 48
 
 
 @dataclass(frozen=True)
-class Copies:
+class Duplicates:
     """Files with equal pixels; `ages` are theirs in the same order, in years."""
 
     paths: tuple[str, ...]
@@ -49,7 +43,7 @@ class Audit:
 
     `ages` and `decades` are histograms whose keys are whole years and ranges such as "20-29"; `groups` are
     counts by gender, race and "gender, race", "unknown" standing for what isn't known. `no_group` lists the
-    files without a group where others have one. `copies` lists conflicting ages first.
+    files without a group where others have one. `duplicates` lists conflicting ages first.
     """
 
     source: str
@@ -63,23 +57,23 @@ class Audit:
     decades: dict[str, int]
     genders: dict[str, int]
     races: dict[str, int]
-    crossings: dict[str, int]
+    intersections: dict[str, int]
     no_group: tuple[str, ...]
     malformed: tuple[tuple[str, str], ...]
     unreadable: tuple[tuple[str, str], ...]
-    copies: tuple[Copies, ...]
+    duplicates: tuple[Duplicates, ...]
     sizes: dict[str, int]
     odd_sizes: tuple[OddSize, ...]
 
     @property
-    def conflicts(self) -> tuple[Copies, ...]:
-        return tuple(group for group in self.copies if group.conflicting)
+    def conflicts(self) -> tuple[Duplicates, ...]:
+        return tuple(group for group in self.duplicates if group.conflicting)
 
 
 def audit(face_set: FaceSet) -> Audit:
     """Count and compare; reads no image again. `face_set` holds one face at least, as read_faces gives it."""
     faces = face_set.faces
-    root = _shared_folder(face_set)
+    root = shared_folder(face_set)
     ages = [face.age for face in faces]
     years = Counter(int(age) for age in ages)
     decades = Counter(int(age) // 10 * 10 for age in ages)
@@ -96,28 +90,18 @@ def audit(face_set: FaceSet) -> Audit:
         decades={f"{low}-{low + 9}": decades[low] for low in range(min(decades), max(decades) + 1, 10)},
         genders=_counts(face.gender or UNKNOWN for face in faces),
         races=_counts(face.race or UNKNOWN for face in faces),
-        crossings=_counts(f"{face.gender or UNKNOWN}, {face.race or UNKNOWN}" for face in faces),
+        intersections=_counts(f"{face.gender or UNKNOWN}, {face.race or UNKNOWN}" for face in faces),
         no_group=_without_group(faces, root),
         malformed=_reasons(face_set.skipped, "label", root),
         unreadable=_reasons(face_set.skipped, "image", root),
-        copies=_copies(faces, root),
+        duplicates=_copies(faces, root),
         sizes=_counts(f"{width}x{height}" for width, height in sizes.elements()),
         odd_sizes=_odd_sizes(faces, sizes, root),
     )
 
 
-def write_audit(result: Audit, face_set: FaceSet, out_dir: Path) -> None:
-    """Write audit.json, which has everything, and audit.html, a page with thumbnails inside.
-
-    `face_set` is the one that was audited: the thumbnails are made from its files.
-    """
-    root = _shared_folder(face_set)
-    page = audit_page(result, {name: root / name for name in pictured(result)})
-    write_whole(out_dir / "audit.json", json.dumps(asdict(result), indent=1) + "\n")
-    write_whole(out_dir / "audit.html", page)
-
-
-def _shared_folder(face_set: FaceSet) -> Path:
+def shared_folder(face_set: FaceSet) -> Path:
+    """The folder that the paths of an Audit are relative to."""
     paths = [face.path for face in face_set.faces] + [item.path for item in face_set.skipped]
     return Path(os.path.commonpath([path.parent for path in paths]))
 
@@ -135,12 +119,12 @@ def _reasons(skipped: tuple[Skipped, ...], kind: str, root: Path) -> tuple[tuple
     return tuple((_short(item.path, root), item.reason) for item in skipped if item.kind == kind)
 
 
-def _copies(faces: tuple[Face, ...], root: Path) -> tuple[Copies, ...]:
+def _copies(faces: tuple[Face, ...], root: Path) -> tuple[Duplicates, ...]:
     same: dict[str, list[Face]] = defaultdict(list)
     for face in faces:
         same[face.digest].append(face)
     groups = [
-        Copies(tuple(_short(face.path, root) for face in group), tuple(face.age for face in group))
+        Duplicates(tuple(_short(face.path, root) for face in group), tuple(face.age for face in group))
         for group in same.values()
         if len(group) > 1
     ]

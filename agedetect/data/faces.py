@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agedetect.data.archives import extract, is_archive
-from agedetect.data.labels import Label, LabelError, label_of_name, read_manifest
+from agedetect.data.labels import Label, LabelError, label_of_name
+from agedetect.data.manifest import read_manifest
 from agedetect.errors import DataError
 from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.errors import ImageError

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to split: of `parts` equal parts so many are the test and the validation side, the rest trains.
+    """A way to split: of `parts` equal parts, `test` are for testing, `validation` for validation, the rest trains.
 
-    There are `folds` such splits, whose test sides are disjoint; only faces of the ages from `youngest` to
+    There are `folds` such splits, whose test sets are disjoint; only faces of the ages from `youngest` to
     `oldest` years take part.
     """
 

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,14 @@ from pathlib import Path
 from agedetect.data.faces import Face
 from agedetect.data.protocols import PROTOCOLS
 from agedetect.errors import DataError
-from agedetect.files import write_whole
+from agedetect_runtime.atomic import write_whole
 
-SPLIT_COLUMNS = ("side", "path", "age", "gender", "race", "digest")
+SPLIT_COLUMNS = ("split", "path", "age", "gender", "race", "digest")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Three disjoint sides, each in the order of the faces' digests."""
+    """Three disjoint subsets, each in the order of the faces' digests."""
 
     train: tuple[Face, ...]
     validation: tuple[Face, ...]
@@ -29,20 +29,20 @@ class Splits:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits over what each side holds, pixels and ages; paths and order don't count."""
-        sides = {"train": self.train, "validation": self.validation, "test": self.test}
-        return _hex(*(f"{side} {_content(faces)}" for side, faces in sides.items()))
+        """32 hex digits over what each subset holds, pixels and ages; paths and order don't count."""
+        subsets = {"train": self.train, "validation": self.validation, "test": self.test}
+        return _hex(*(f"{name} {_content(faces)}" for name, faces in subsets.items()))
 
     @cached_property
     def test_fingerprint(self) -> str:
-        """32 hex digits over the test side alone: metrics compare only where these are equal."""
-        return _hex("test", _content(self.test))
+        """That of the test faces alone: metrics compare only where these are equal."""
+        return fingerprint(self.test)
 
 
 def split_faces(faces: Iterable[Face], *, seed: int = 0, protocol: str = "holdout", fold: int = 0) -> Splits:
     """One of PROTOCOLS' splits: 80/10/10 by default.
 
-    Images with equal pixels fall on one side; those whose copies carry different ages always train, since
+    Images with equal pixels go to one subset; those whose duplicates carry different ages always train, since
     no prediction could be right about them. Raises DataError for too few faces to fill every part.
     """
     rule = PROTOCOLS[protocol]
@@ -51,15 +51,20 @@ def split_faces(faces: Iterable[Face], *, seed: int = 0, protocol: str = "holdou
     part_of = assign_folds(everything, seed=seed, folds=rule.parts)
     test = {(fold * rule.test + step) % rule.parts for step in range(rule.test)}
     validation = {(max(test) + 1 + step) % rule.parts for step in range(rule.validation)}
-    sides: dict[str, list[Face]] = defaultdict(list)
+    subsets: dict[str, list[Face]] = defaultdict(list)
     for face in everything:
         part = part_of.get(face.digest)
-        sides["test" if part in test else "validation" if part in validation else "train"].append(face)
-    return Splits(tuple(sides["train"]), tuple(sides["validation"]), tuple(sides["test"]))
+        subsets["test" if part in test else "validation" if part in validation else "train"].append(face)
+    return Splits(tuple(subsets["train"]), tuple(subsets["validation"]), tuple(subsets["test"]))
+
+
+def fingerprint(faces: Iterable[Face]) -> str:
+    """32 hex digits over the pixels and ages of a set of faces; paths and order don't count."""
+    return _hex("test", _content(faces))
 
 
 def assign_folds(faces: Iterable[Face], *, seed: int = 0, folds: int = 10) -> dict[str, int]:
-    """Digest -> fold, 0 to folds - 1, stratified by age; images whose copies disagree on the age have none.
+    """Digest -> fold, 0 to folds - 1, stratified by age; images whose duplicates disagree on the age have none.
 
     Sorted by age, every `folds` neighbours are dealt one to each fold, in an order hashed from the seed.
     Raises DataError for fewer different images than folds, and for fewer than three folds.
@@ -86,9 +91,9 @@ def write_splits(splits: Splits, path: Path) -> None:
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(SPLIT_COLUMNS)
-    for side in ("train", "validation", "test"):
-        for face in getattr(splits, side):
-            writer.writerow((side, face.path, _plain(face.age), face.gender, face.race, face.digest))
+    for name in ("train", "validation", "test"):
+        for face in getattr(splits, name):
+            writer.writerow((name, face.path, _plain(face.age), face.gender, face.race, face.digest))
     write_whole(path, table.getvalue())
 
 
@@ -96,7 +101,7 @@ def _plain(age: float) -> str:
     return str(int(age)) if age == int(age) else repr(age)
 
 
-def _content(faces: Sequence[Face]) -> str:
+def _content(faces: Iterable[Face]) -> str:
     return " ".join(sorted(f"{face.digest}:{_plain(face.age)}" for face in faces))
 
 

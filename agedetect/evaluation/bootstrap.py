@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
-LEVEL = 0.95
-_Z = 1.959964  # the normal's 97.5% quantile: LEVEL, two-sided
+CONFIDENCE = 0.95
+_Z = 1.959964  # the normal's 97.5% quantile: CONFIDENCE, two-sided
 _CELLS = 500_000  # drawn at once: what stays in the cache; eight times as many take twice the time
 
 Rows = NDArray[np.float64]
 
 
-class Bounded(NamedTuple):
+class IntervalEstimate(NamedTuple):
     """A figure and its 95% interval; no interval where one image, or none, says nothing about the spread."""
 
     value: float
@@ -40,27 +40,27 @@ def resampled_means(values: Rows, *, resamples: int = RESAMPLES, seed: int = 0) 
     return means
 
 
-def bounded(value: float, resampled: Rows) -> Bounded:
+def interval_estimate(value: float, resampled: Rows) -> IntervalEstimate:
     """The percentile interval of the figure's resampled values, (resamples,); those that are nan don't count.
 
     No values, no interval.
     """
     if np.isnan(resampled).all():
-        return Bounded(float(value))
-    low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Bounded(float(value), float(low), float(high))
+        return IntervalEstimate(float(value))
+    low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return IntervalEstimate(float(value), float(low), float(high))
 
 
-def bounded_mean(values: Rows, *, seed: int = 0) -> Bounded:
+def mean_estimate(values: Rows, *, seed: int = 0) -> IntervalEstimate:
     """(N,) -> its mean, with the interval where there are two values at least."""
     drawn = resampled_means(values[:, None], seed=seed)[:, 0] if len(values) > 1 else np.empty(0)
-    return bounded(float(values.mean()), drawn)
+    return interval_estimate(float(values.mean()), drawn)
 
 
-def wilson(hits: int, count: int) -> Bounded:
+def wilson(hits: int, count: int) -> IntervalEstimate:
     """A share and its score interval (Wilson, 1927), which stays sound at 0, at 1 and for few images."""
     share = hits / count
     spread = 1 + _Z**2 / count
     centre = (share + _Z**2 / (2 * count)) / spread
     half = _Z / spread * np.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    return Bounded(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    return IntervalEstimate(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from agedetect.errors import DataError
-from agedetect.evaluation.bootstrap import LEVEL, RESAMPLES, Bounded, bounded_mean
+from agedetect.evaluation.bootstrap import CONFIDENCE, RESAMPLES, IntervalEstimate, mean_estimate
 from agedetect.evaluation.groups import groups_of
 from agedetect.evaluation.predictions import Predictions
-from agedetect.reports.text import years
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,10 @@ class Difference:
     n: int
     first_mae: float
     second_mae: float
-    advantage: Bounded
+    advantage: IntervalEstimate
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         """Whether the 95% interval leaves out zero."""
         low, high = self.advantage.low, self.advantage.high
         return low is not None and high is not None and (low > 0 or high < 0)
@@ -41,24 +40,24 @@ class Comparison:
     fingerprint: str
     overall: Difference
     groups: tuple[Difference, ...]
-    confidence: float = LEVEL
+    confidence: float = CONFIDENCE
     resamples: int = RESAMPLES
 
     def to_json(self) -> str:
         values = asdict(self)
         for item in (values["overall"], *values["groups"]):
-            item["advantage"] = dict(zip(Bounded._fields, item["advantage"], strict=True))
+            item["advantage"] = dict(zip(IntervalEstimate._fields, item["advantage"], strict=True))
         return json.dumps(values, indent=1) + "\n"
 
 
-def compare(
+def compare_predictions(
     first: Predictions, second: Predictions, *, names: tuple[str, str] = ("A", "B"), why: str = ""
 ) -> Comparison:
     """Paired: every resample holds the same images for both models. Raises DataError for different faces."""
     if first.fingerprint != second.fingerprint:
         raise DataError(
-            f"not comparable: {names[0]} was judged on the faces {first.fingerprint[:8]}, {names[1]} on "
-            f"{second.fingerprint[:8]}: judge both on the same"
+            f"not comparable: {names[0]} was evaluated on the faces {first.fingerprint[:8]}, {names[1]} on "
+            f"{second.fingerprint[:8]}: evaluate both on the same"
         )
     second = _in_order_of(first, second)
     groups, _ = groups_of(first.faces)
@@ -74,42 +73,9 @@ def compare(
     )
 
 
-def verdict(result: Comparison) -> str:
-    """`A is better by 0.21 years (0.08 to 0.34)`, or `no difference shown: ...`."""
-    advantage = result.overall.advantage
-    n = f"n={result.overall.n:,}"
-    if not result.overall.shown:
-        return f"no difference shown: {result.second} minus {result.first} {years(advantage, signed=True)} years, {n}"
-    better = result.first if advantage.value > 0 else result.second
-    low, high = sorted(abs(end) for end in (advantage.low, advantage.high) if end is not None)
-    return f"{better} is better by {abs(advantage.value):.2f} years ({low:.2f} to {high:.2f}), {n}"
-
-
-def format_comparison(result: Comparison) -> str:
-    """The verdict, then a line a group, those with a shown difference marked."""
-    rows = [
-        f"  {item.group:<15} {item.n:>7,}  {item.first_mae:6.2f}  {item.second_mae:6.2f}  "
-        + (f"{item.advantage.low:+6.2f} to {item.advantage.high:+.2f}" if item.advantage.low is not None else "-")
-        + (" *" if item.shown else "")
-        for item in (result.overall, *result.groups)
-    ]
-    return "\n".join(
-        [
-            f"A: {result.first}",
-            f"B: {result.second}",
-            f"{result.overall.n:,} faces: {result.why}",
-            "",
-            verdict(result),
-            "",
-            "                        n   MAE A   MAE B  B minus A, 95% (*: without 0)",
-            *rows,
-        ]
-    )
-
-
 def _difference(name: str, first: Predictions, second: Predictions, members: np.ndarray) -> Difference:
     one, other = np.abs(first.error[members]), np.abs(second.error[members])
-    return Difference(name, len(members), float(one.mean()), float(other.mean()), bounded_mean(other - one))
+    return Difference(name, len(members), float(one.mean()), float(other.mean()), mean_estimate(other - one))
 
 
 def _in_order_of(first: Predictions, second: Predictions) -> Predictions:

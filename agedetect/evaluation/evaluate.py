@@ -1,68 +1,65 @@
-"""A model judged from top to bottom: choose the faces, ask, measure. For the command and for training runs."""
+"""An evaluation from top to bottom: choose the faces, predict, measure. For the command and for training runs."""
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
 
 from agedetect.data.faces import Face, FaceSet
 from agedetect.data.splits import Splits
-from agedetect.evaluation.comparison import Comparison, compare
-from agedetect.evaluation.leakage import leak, trained_copies
+from agedetect.evaluation.comparison import Comparison, compare_predictions
+from agedetect.evaluation.leakage import estimate_leakage, training_duplicates
 from agedetect.evaluation.predictions import Predictions
-from agedetect.evaluation.predictor import Predictor, predict
-from agedetect.evaluation.result import Evaluation, Subject, evaluate
-from agedetect.evaluation.subset import TEST_WHY, Chosen, choose_faces, faces_for_both
+from agedetect.evaluation.predictor import Predictor, Progress
+from agedetect.evaluation.result import Context, Evaluation, evaluate_predictions
+from agedetect.evaluation.subset import TEST_WHY, EvaluationSet, choose_faces, faces_for_both
+
+OpenBar = Callable[[str, int], AbstractContextManager[Progress]]  # (label, images): a progress bar
 
 
-class Ask(Protocol):
-    """Gives a model's predictions for faces; `label` is for the bar."""
-
-    def __call__(self, predictor: Predictor, faces: tuple[Face, ...], label: str) -> Predictions: ...
+def no_bar(label: str, images: int) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda count: None)
 
 
-def plainly(predictor: Predictor, faces: tuple[Face, ...], label: str) -> Predictions:
-    return predict(predictor, faces)
-
-
-def judge(
-    predictor: Predictor, face_set: FaceSet, side: str = "auto", *, flip_average: bool = False, ask: Ask = plainly
+def evaluate_model(
+    predictor: Predictor, face_set: FaceSet, split: str = "auto", *, flip_tta: bool = False, bar: OpenBar = no_bar
 ) -> Evaluation:
-    """Raises AgedetectError where the data has no such side, or the model or an image fails."""
-    chosen = choose_faces(face_set, predictor.spec, side)
-    predictions = ask(predictor, chosen.faces, chosen.side)
-    subject = Subject(
+    """Raises AgedetectError where the data has no such split, or the model or an image fails."""
+    chosen = choose_faces(face_set, predictor.spec, split)
+    predictions = _predict(predictor, chosen.faces, chosen.split, flip_tta, bar)
+    leakage = None
+    if chosen.splits and chosen.split == "test":
+        duplicates = training_duplicates(chosen.splits)
+        found = _predict(predictor, duplicates, "duplicates", flip_tta, bar) if duplicates else None
+        leakage = estimate_leakage(chosen.splits, predictions, found)
+    context = Context(
         model=predictor.name,
         data=Path(face_set.source).name,
-        side=chosen.side,
-        why=_why(chosen, flip_average),
+        split=chosen.split,
+        why=_why(chosen, flip_tta),
         skipped=len(face_set.skipped),
-        level=predictor.spec.coverage,
+        nominal_coverage=predictor.spec.coverage,
     )
-    found = None
-    if chosen.splits and chosen.side == "test":
-        copies = trained_copies(chosen.splits)
-        found = leak(chosen.splits, predictions, ask(predictor, copies, "copies") if copies else None)
     median = predictor.spec.provenance.get("median_training_age")
     known = float(median) if isinstance(median, int | float) else None
-    return evaluate(predictions, subject, training_median=known, leak=found)
+    return evaluate_predictions(predictions, context, training_median=known, leakage=leakage)
 
 
-def judge_two(
+def compare_models(
     first: Predictor,
     second: Predictor,
     face_set: FaceSet,
-    side: str = "auto",
+    split: str = "auto",
     *,
-    flip_average: bool = False,
-    ask: Ask = plainly,
+    flip_tta: bool = False,
+    bar: OpenBar = no_bar,
 ) -> Comparison:
-    """Raises DataError where the models can't be judged on the same faces, none of which trained either."""
-    chosen = faces_for_both(face_set, [first.spec, second.spec], side)
+    """Raises DataError where there are no faces that both can be evaluated on and that trained neither."""
+    chosen = faces_for_both(face_set, [first.spec, second.spec], split)
     names = (first.name, second.name) if first.name != second.name else (f"{first.name} (A)", f"{second.name} (B)")
-    answers = [ask(predictor, chosen.faces, predictor.name) for predictor in (first, second)]
-    return compare(*answers, names=names, why=_why(chosen, flip_average))
+    one, other = (_predict(model, chosen.faces, model.name, flip_tta, bar) for model in (first, second))
+    return compare_predictions(one, other, names=names, why=_why(chosen, flip_tta))
 
 
 def evaluate_run(
@@ -71,24 +68,33 @@ def evaluate_run(
     face_set: FaceSet,
     *,
     model: str,
-    level: float | None,
-    copies: Predictions | None,
+    nominal_coverage: float | None,
+    training_median: float,
+    duplicates: Predictions | None,
 ) -> Evaluation:
-    """A training run's own: `predictions` are those for `splits.test`, `level` the coverage its intervals promise.
+    """A training run's own evaluation: `predictions` are those for `splits.test`.
 
-    `copies` are those for `trained_copies(splits)`, None where there are no such faces.
+    `nominal_coverage` is what its intervals promise, `training_median` the median age in years of `splits.train`;
+    `duplicates` are the predictions for `training_duplicates(splits)`, None where there are no such faces.
     """
-    median = statistics.median(face.age for face in splits.train)
-    subject = Subject(
+    context = Context(
         model=model,
         data=Path(face_set.source).name,
-        side="test",
+        split="test",
         why=TEST_WHY,
         skipped=len(face_set.skipped),
-        level=level,
+        nominal_coverage=nominal_coverage,
     )
-    return evaluate(predictions, subject, training_median=median, leak=leak(splits, predictions, copies))
+    leakage = estimate_leakage(splits, predictions, duplicates)
+    return evaluate_predictions(predictions, context, training_median=training_median, leakage=leakage)
 
 
-def _why(chosen: Chosen, flip_average: bool) -> str:
-    return f"{chosen.why}; each answer is the mean over a face and its mirror image" if flip_average else chosen.why
+def _predict(
+    predictor: Predictor, faces: tuple[Face, ...], label: str, flip_tta: bool, open_bar: OpenBar
+) -> Predictions:
+    with open_bar(label, len(faces)) as progress:
+        return predictor.predict(faces, flip_tta=flip_tta, progress=progress)
+
+
+def _why(chosen: EvaluationSet, flip_tta: bool) -> str:
+    return f"{chosen.why}; each prediction is the mean over a face and its mirror image" if flip_tta else chosen.why

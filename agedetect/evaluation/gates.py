@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agedetect.evaluation.bootstrap import Bounded, wilson
+from agedetect.evaluation.bootstrap import IntervalEstimate, wilson
 from agedetect.evaluation.predictions import Predictions
 
 THRESHOLDS = (13, 16, 18, 21, 25)
@@ -28,22 +28,23 @@ class Share:
 
     n: int
     hits: int
-    share: Bounded | None
+    share: IntervalEstimate | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """`challenge` years are asked for to keep out who is younger than `threshold`.
 
-    `accepted` are the faces below the threshold that pass, `accepted_near` those of the last five years below it, whom
-    a toddler can't outweigh; `rejected` are the faces of the threshold's age or more that don't pass.
+    `false_positives` are the minors that pass, `false_positives_near` those of the last five years below the
+    threshold, whom a toddler can't outweigh; `false_negatives` are the adults, of the threshold's age or more, that
+    are challenged.
     """
 
     threshold: int
     challenge: int
-    accepted: Share
-    accepted_near: Share
-    rejected: Share
+    false_positives: Share
+    false_positives_near: Share
+    false_negatives: Share
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Bin:
     high: float
     n: int
     predicted: float
-    observed: Bounded
+    observed: IntervalEstimate
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ def _gate(predictions: Predictions, threshold: int, challenge: int) -> Gate:
     return Gate(
         threshold=threshold,
         challenge=challenge,
-        accepted=_share(minors, passes),
-        accepted_near=_share(minors & (true >= threshold - NEAR_YEARS), passes),
-        rejected=_share(~minors, ~passes),
+        false_positives=_share(minors, passes),
+        false_positives_near=_share(minors & (true >= threshold - NEAR_YEARS), passes),
+        false_negatives=_share(~minors, ~passes),
     )
 
 

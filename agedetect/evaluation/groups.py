@@ -1,4 +1,4 @@
-"""Who the faces are: by decade of age, gender and race, and by their crossings where there are enough."""
+"""Who the faces are: by decade of age, gender and race, and by their intersections where there are enough."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from agedetect.data.faces import Face
 from agedetect.data.labels import GENDERS, RACES
 
-FEWEST = 30  # of a crossing: below, an interval of the mean error is some 5 years wide and says nothing
+FEWEST = 30  # of a intersection: below, an interval of the mean error is some 5 years wide and says nothing
 _Place = tuple[int, str]  # where a value stands among the others, and its name
 
 
 @dataclass(frozen=True)
 class Group:
-    """`members` index the faces; `family` is "age", "predicted age", "gender", "race", or a crossing: "age, race"."""
+    """`members` index the faces; `family` is "age", "predicted age", "gender", "race" or, say, "age, race"."""
 
     family: str
     name: str
@@ -27,23 +27,23 @@ class Group:
 
 
 def groups_of(faces: Sequence[Face], *, fewest: int = FEWEST) -> tuple[list[Group], dict[str, int]]:
-    """The groups in the order of their families, and how many cells of each crossing have fewer than `fewest` faces.
+    """The groups in the order of their families, and how many cells of each intersection have too few faces.
 
     Every decade, gender and race is there however few its faces; what isn't known is a group of its own, named so.
-    A crossing with an attribute that no face has would only repeat the others: it is left away.
+    An intersection with an attribute that no face has would only repeat the others: it is left away.
     """
     known = [family for family in _PLACES if family == "age" or any(getattr(face, family) for face in faces)]
     families: list[tuple[str, ...]] = [(family,) for family in _PLACES]
-    families += [crossing for size in (2, 3) for crossing in combinations(known, size)]
+    families += [intersection for size in (2, 3) for intersection in combinations(known, size)]
     groups: list[Group] = []
-    left_out: dict[str, int] = {}
+    omitted: dict[str, int] = {}
     for family in families:
         cells = _cells(faces, family)
         kept = [cell for cell in cells if len(family) == 1 or len(cell.members) >= fewest]
         groups += kept
         if len(family) > 1:
-            left_out[", ".join(family)] = len(cells) - len(kept)
-    return groups, left_out
+            omitted[", ".join(family)] = len(cells) - len(kept)
+    return groups, omitted
 
 
 def answered_decades(ages: NDArray[np.float64]) -> list[Group]:

@@ -1,4 +1,4 @@
-"""Faces with what a model said about each: the one table that every figure of an evaluation is made from."""
+"""Faces with what a model predicts for each: the one table that every figure of an evaluation is made from."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agedetect.data.faces import Face
-from agedetect.data.splits import Splits
-from agedetect.files import write_whole
+from agedetect.data.splits import fingerprint
+from agedetect_runtime.atomic import write_whole
 
 Years = NDArray[np.float64]
 COLUMNS = ("path", "true", "gender", "race", "digest", "width", "height", "age", "low", "high")
@@ -23,7 +23,7 @@ _PROBABILITY = "p_"
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """`age` is the model's, (N,) in years, beside `faces`; `low` and `high` are its intervals, None without.
+    """`age` is predicted, (N,) in years, beside `faces`; `low` and `high` are the intervals, None without.
 
     `probabilities`, (N, K): column k is the probability of `min_age + k` years; None for a head without them.
     """
@@ -38,7 +38,7 @@ class Predictions:
     def __post_init__(self) -> None:
         rows = [values for values in (self.age, self.low, self.high, self.probabilities) if values is not None]
         if not self.faces or any(len(values) != len(self.faces) for values in rows):
-            raise ValueError(f"{len(self.faces)} faces and {[len(values) for values in rows]} answers do not match")
+            raise ValueError(f"{len(self.faces)} faces and {[len(values) for values in rows]} predictions do not match")
 
     @classmethod
     def of(
@@ -65,13 +65,13 @@ class Predictions:
 
     @property
     def error(self) -> Years:
-        """Signed, in years: positive where the model said too old."""
+        """Signed, in years: positive where the model overestimates."""
         return self.age - self.true
 
     @cached_property
     def fingerprint(self) -> str:
-        """What Splits.test_fingerprint is for these faces: figures compare only where it is equal."""
-        return Splits((), (), self.faces).test_fingerprint
+        """That of the faces, as Splits.test_fingerprint: figures compare only where it is equal."""
+        return fingerprint(self.faces)
 
     def at_least(self, years: float) -> Years:
         """(N,): the probability of so many years or more. ValueError for a head without probabilities."""
@@ -89,9 +89,9 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow([*COLUMNS, *(f"{_PROBABILITY}{predictions.min_age + column:g}" for column in range(bins))])
     for index, face in enumerate(predictions.faces):
-        answers = (predictions.age, predictions.low, predictions.high)
-        years = ["" if values is None else repr(float(values[index])) for values in answers]
-        chances = [] if predictions.probabilities is None else map(repr, predictions.probabilities[index].tolist())
+        columns = (predictions.age, predictions.low, predictions.high)
+        years = ["" if values is None else repr(float(values[index])) for values in columns]
+        bins_of_face = () if predictions.probabilities is None else predictions.probabilities[index].tolist()
         known = (face.path, repr(face.age), face.gender, face.race, face.digest, *face.size)
-        writer.writerow([*known, *years, *chances])
+        writer.writerow([*known, *years, *map(repr, bins_of_face)])
     write_whole(path, table.getvalue())

@@ -1,15 +1,14 @@
-"""A model, registered or exported, asked about labelled faces through the one preprocessing there is.
-
-The one module of this package that looks into the exporter's: its registry knows how to load a model safely.
-"""
+"""A model, registered or exported, and its predictions for labelled faces through the one preprocessing there is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,88 +18,68 @@ from agedetect.errors import DataError
 from agedetect.evaluation.predictions import Predictions
 from agedetect_runtime import AgeEstimator, ImageError, ModelError, ModelSpec
 from agedetect_runtime.images import load_face
+from agedetect_runtime.session import Ages
 
 BATCH = 32
 
 Batch = NDArray[np.uint8]
-Table = NDArray[np.float64]
+Progress = Callable[[int], object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """`ask`: faces, uint8 (B, S, S, 3) -> float64 (B, C), the columns of `spec.outputs` side by side."""
+    """`predict_fn` maps faces, uint8 (B, S, S, 3), to their Ages; `name` stands in reports."""
 
     name: str
     spec: ModelSpec
-    ask: Callable[[Batch], Table]
+    predict_fn: Callable[[Batch], Ages] = field(repr=False)
+
+    def predict(
+        self, faces: Sequence[Face], *, flip_tta: bool = False, progress: Progress = lambda count: None
+    ) -> Predictions:
+        """Predictions for `faces`; `progress` is called with the size of each batch.
+
+        With `flip_tta` (test-time flip) each is the mean over the face and its mirror image. Raises DataError for an
+        image that can no longer be read, ModelError for a prediction that is no number.
+        """
+        batches = []
+        for batch in _batches(faces, self.spec):
+            ages = self.predict_fn(batch)
+            batches.append(_mean(ages, self.predict_fn(np.ascontiguousarray(batch[:, :, ::-1]))) if flip_tta else ages)
+            progress(len(batch))
+        predictions = Predictions.of(faces, *map(_stacked, zip(*batches, strict=True)), min_age=self.spec.min_age)
+        self._require_numbers(predictions)
+        return predictions
+
+    def _require_numbers(self, predictions: Predictions) -> None:
+        columns = (predictions.age, predictions.low, predictions.high, predictions.probabilities)
+        for column in (column for column in columns if column is not None):
+            rows = np.isfinite(column.reshape(len(column), -1)).all(axis=1)
+            if not rows.all():
+                path = predictions.faces[int(np.argmin(rows))].path
+                raise ModelError(f"{self.name}: its prediction for {path} is not a number")
 
 
-def open_predictor(model: str) -> Predictor:
-    """Open an .onnx file, or what agedetect-export takes: models:/..., runs:/... or an MLflow model folder.
-
-    Raises AgedetectError where it can't be opened; nothing is unpickled.
-    """
-    return _exported(model) if model.lower().endswith(".onnx") else _registered(model)
-
-
-def predict(
-    predictor: Predictor,
-    faces: Sequence[Face],
-    *,
-    flip_average: bool = False,
-    done: Callable[[int], object] = lambda count: None,
-) -> Predictions:
-    """What the model says about each face; `done` hears of each batch.
-
-    With `flip_average` every answer is the mean over the face and its mirror image. Raises DataError for an image
-    that can't be read any more, ModelError for an answer that is no number.
-    """
-    spec = predictor.spec
-    tables = []
-    for batch in _batches(faces, spec):
-        table = predictor.ask(batch)
-        if flip_average:
-            table = (table + predictor.ask(np.ascontiguousarray(batch[:, :, ::-1]))) / 2
-        tables.append(table)
-        done(len(batch))
-    answers = np.concatenate(tables)
-    if len(wrong := np.flatnonzero(~np.isfinite(answers).all(axis=1))):
-        raise ModelError(f"{predictor.name}: its answer for {faces[wrong[0]].path} is not a number")
-    years = ("age", "low", "high")
-    columns = {name: answers[:, index] for index, name in enumerate(spec.outputs) if name in years}
-    chances = answers[:, len(columns) :] if "probabilities" in spec.outputs else None
-    return Predictions.of(faces, columns["age"], columns.get("low"), columns.get("high"), chances, min_age=spec.min_age)
-
-
-def _exported(model: str) -> Predictor:
+def open_exported(model: str | Path) -> Predictor:
+    """Open an .onnx file with the runtime. Raises AgedetectError where it isn't one of ours."""
     estimator = AgeEstimator(model)
     wanted = estimator.spec.head == "distribution"
-
-    def ask(faces: Batch) -> Table:
-        answers = estimator.ages(faces, probabilities=wanted)
-        return _table(column for column in answers if column is not None)
-
-    return Predictor(Path(model).name, estimator.spec, ask)
+    predict_fn = partial(estimator.ages, probabilities=wanted)
+    return Predictor(name=Path(model).name, spec=estimator.spec, predict_fn=predict_fn)
 
 
-def _registered(model: str) -> Predictor:
-    import torch
+def _mean(one: Ages, other: Ages) -> Ages:
+    """In float64, so that the sum rounds nothing."""
 
-    from agedetect_export.registry import load_source
+    def mean(a: Any, b: Any) -> Any:
+        return None if a is None else (a.astype(np.float64) + b) / 2
 
-    source = load_source(model)
-
-    @torch.no_grad()
-    def ask(faces: Batch) -> Table:
-        answers = source.program(torch.from_numpy(faces))
-        return _table([answers.numpy()] if isinstance(answers, torch.Tensor) else [item.numpy() for item in answers])
-
-    folder = Path(model)  # a report names no folder of the machine
-    return Predictor(folder.name if folder.is_dir() else source.label, source.spec, ask)
+    return Ages(*map(mean, one, other))
 
 
-def _table(columns: Iterator[NDArray[np.float32]] | Sequence[NDArray[np.float32]]) -> Table:
-    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1).astype(np.float64)
+def _stacked(parts: Sequence[Any]) -> Any:
+    """One output of all batches: arrays, or None for each where the model doesn't give it."""
+    return None if parts[0] is None else np.concatenate(parts)
 
 
 def _batches(faces: Sequence[Face], spec: ModelSpec) -> Iterator[Batch]:

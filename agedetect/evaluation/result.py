@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from agedetect.evaluation.bootstrap import LEVEL, RESAMPLES, Bounded, bounded_mean
+from agedetect.evaluation.bootstrap import CONFIDENCE, RESAMPLES, IntervalEstimate, mean_estimate
 from agedetect.evaluation.gates import Gate, Reliability, gates, reliability
 from agedetect.evaluation.groups import FEWEST, answered_decades, groups_of
-from agedetect.evaluation.leakage import Leak
+from agedetect.evaluation.leakage import Leakage
 from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.scores import Scores, score
 
@@ -22,18 +22,18 @@ INTERVAL_FAMILIES = ("age", "predicted age", "gender", "race")  # of the groups 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """Which model was judged on what. `side` is "test", "validation" or "all", and `why` says what those faces are.
+class Context:
+    """Which model was evaluated on what. `split` is "test", "validation" or "all"; `why` says what those faces are.
 
-    `skipped` files of the data gave no face. `level` is the coverage that the model's intervals promise.
+    `skipped` files of the data gave no face. `nominal_coverage` is what the model's intervals promise.
     """
 
     model: str
     data: str
-    side: str
+    split: str
     why: str
     skipped: int = 0
-    level: float | None = None
+    nominal_coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,30 +50,30 @@ class Median:
 
     age: float
     of: str
-    mae: Bounded
+    mae: IntervalEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Ages in years, shares from 0 to 1; intervals at 95%, from `resamples` resamples of the images, or Wilson's.
 
-    `left_out` counts the cells of each crossing that have fewer than `fewest` faces. `curve` is the cumulative score:
-    the share of the faces whose error is at most so many years, from 0 to 20 by halves.
+    `omitted` counts the cells of each intersection that have fewer than `fewest` faces. `curve` is the cumulative
+    score: the share of the faces whose error is at most so many years, from 0 to 20 by halves.
     """
 
-    subject: Subject
+    context: Context
     fingerprint: str
     n: int
     overall: Scores
     median: Median
     groups: tuple[GroupScores, ...]
-    left_out: Mapping[str, int]
+    omitted: Mapping[str, int]
     curve: tuple[tuple[float, float], ...]
     gates: tuple[Gate, ...]
     reliability: tuple[Reliability, ...]
-    leak: Leak | None
+    leakage: Leakage | None
     predictions: Predictions
-    confidence: float = LEVEL
+    confidence: float = CONFIDENCE
     resamples: int = RESAMPLES
     fewest: int = FEWEST
 
@@ -86,46 +86,36 @@ class Evaluation:
         return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
     def metrics(self) -> dict[str, float]:
-        """Flat names for a tracking server: mae, mae_low, mae_high, ..., coverage, median_mae, gates."""
-        found: dict[str, float] = {"n": self.n, "median_mae": self.median.mae.value}
-        for item in fields(self.overall):
-            value = getattr(self.overall, item.name)
-            if isinstance(value, Bounded):
-                found[item.name] = value.value
-                ends = {f"{item.name}_low": value.low, f"{item.name}_high": value.high}
-                found |= {name: end for name, end in ends.items() if end is not None}
-        for gate in self.gates:
-            if gate.challenge in (gate.threshold, gate.threshold + 7):
-                name = f"gate_{gate.threshold}_challenge_{gate.challenge}"
-                shares = {"minors_accepted": gate.accepted.share, "adults_rejected": gate.rejected.share}
-                found |= {f"{name}_{error}": share.value for error, share in shares.items() if share is not None}
-        if self.leak:
-            found["leaked_test_files"] = self.leak.leaked
-            found |= {"mae_with_leak": self.leak.mae.value} if self.leak.mae else {}
-        return found
+        """For a tracking server, the figures that runs are compared by: mae, rmse, ..., coverage, median_mae.
+
+        Their intervals, groups and gates are in the report.
+        """
+        values = {item.name: getattr(self.overall, item.name) for item in fields(self.overall)}
+        found = {name: value.value for name, value in values.items() if isinstance(value, IntervalEstimate)}
+        return {**found, "median_mae": self.median.mae.value}
 
 
-def evaluate(
-    predictions: Predictions, subject: Subject, *, training_median: float | None = None, leak: Leak | None = None
+def evaluate_predictions(
+    predictions: Predictions, context: Context, *, training_median: float | None = None, leakage: Leakage | None = None
 ) -> Evaluation:
     """`training_median` is the median age of the faces that trained the model, in years, where it is known."""
-    groups, left_out = groups_of(predictions.faces)
+    groups, omitted = groups_of(predictions.faces)
     if predictions.low is not None:
         groups += answered_decades(predictions.age)
     error = np.abs(predictions.error)
     curve = tuple((years / 2, float(np.mean(error <= years / 2))) for years in range(2 * CURVE_YEARS + 1))
     return Evaluation(
-        subject=subject,
+        context=context,
         fingerprint=predictions.fingerprint,
         n=len(predictions.faces),
         overall=score(predictions),
         median=_median(predictions, training_median),
         groups=tuple(GroupScores(group.family, group.name, score(predictions, group.members)) for group in groups),
-        left_out=left_out,
+        omitted=omitted,
         curve=curve,
         gates=gates(predictions),
         reliability=reliability(predictions),
-        leak=leak,
+        leakage=leakage,
         predictions=predictions,
     )
 
@@ -133,12 +123,12 @@ def evaluate(
 def _median(predictions: Predictions, training_median: float | None) -> Median:
     age = float(np.median(predictions.true)) if training_median is None else training_median
     of = "data" if training_median is None else "training"
-    return Median(age, of, bounded_mean(np.abs(predictions.true - age)))
+    return Median(age, of, mean_estimate(np.abs(predictions.true - age)))
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses and Bounded values as JSON objects; what is not a number as null."""
-    if isinstance(value, Bounded):
+    """Dataclasses and IntervalEstimate values as JSON objects; what is not a number as null."""
+    if isinstance(value, IntervalEstimate):
         return {name: _plain(item) for name, item in value._asdict().items()}
     if is_dataclass(value):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}

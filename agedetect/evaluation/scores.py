@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agedetect.evaluation.bootstrap import Bounded, bounded, resampled_means, wilson
+from agedetect.evaluation.bootstrap import IntervalEstimate, interval_estimate, resampled_means, wilson
 from agedetect.evaluation.metrics import measure
 from agedetect.evaluation.predictions import Predictions, Years
 
@@ -22,15 +22,15 @@ class Scores:
     """
 
     n: int
-    mae: Bounded
-    bias: Bounded
-    mse: Bounded
-    rmse: Bounded
-    within_5: Bounded
-    within_10: Bounded
-    r2: Bounded | None = None
-    coverage: Bounded | None = None
-    width: Bounded | None = None
+    mae: IntervalEstimate
+    bias: IntervalEstimate
+    mse: IntervalEstimate
+    rmse: IntervalEstimate
+    within_5: IntervalEstimate
+    within_10: IntervalEstimate
+    r2: IntervalEstimate | None = None
+    coverage: IntervalEstimate | None = None
+    width: IntervalEstimate | None = None
 
 
 def score(predictions: Predictions, members: NDArray[np.intp] | None = None, *, seed: int = 0) -> Scores:
@@ -49,15 +49,15 @@ def score(predictions: Predictions, members: NDArray[np.intp] | None = None, *, 
     drawn = _drawn(columns, seed)
     return Scores(
         n=len(chosen),
-        mae=bounded(metrics.mae, drawn["absolute"]),
-        bias=bounded(float(error.mean()), drawn["signed"]),
-        mse=bounded(metrics.mse, drawn["squared"]),
-        rmse=bounded(metrics.rmse, np.sqrt(drawn["squared"])),
+        mae=interval_estimate(metrics.mae, drawn["absolute"]),
+        bias=interval_estimate(float(error.mean()), drawn["signed"]),
+        mse=interval_estimate(metrics.mse, drawn["squared"]),
+        rmse=interval_estimate(metrics.rmse, np.sqrt(drawn["squared"])),
         within_5=_share(np.abs(error) <= 5),
         within_10=_share(np.abs(error) <= 10),
-        r2=None if np.isnan(metrics.r2) else bounded(metrics.r2, _r2(drawn)),
+        r2=None if np.isnan(metrics.r2) else interval_estimate(metrics.r2, _r2(drawn)),
         coverage=coverage,
-        width=bounded(float(columns["width"].mean()), drawn["width"]) if "width" in columns else None,
+        width=interval_estimate(float(columns["width"].mean()), drawn["width"]) if "width" in columns else None,
     )
 
 
@@ -68,7 +68,7 @@ def _drawn(columns: dict[str, Years], seed: int) -> dict[str, Years]:
     return dict(zip(columns, means.T, strict=True))
 
 
-def _share(hits: NDArray[np.bool_]) -> Bounded:
+def _share(hits: NDArray[np.bool_]) -> IntervalEstimate:
     return wilson(int(hits.sum()), len(hits))
 
 

@@ -1,4 +1,4 @@
-"""Which faces a model may be judged on: those that its own split kept apart, or faces of another origin."""
+"""Which faces a model may be evaluated on: those that its own split kept apart, or faces of another origin."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ from dataclasses import dataclass
 
 from agedetect.data.faces import Face, FaceSet
 from agedetect.data.protocols import PROTOCOLS
-from agedetect.data.splits import Splits, split_faces
+from agedetect.data.splits import Splits, fingerprint, split_faces
 from agedetect.errors import DataError
-from agedetect.evaluation.predictions import Predictions
 from agedetect_runtime import ModelSpec
 
-TEST_WHY = "the test side of the model's own split: no training, no choice of a model saw it"
+SPLITS = ("auto", "test", "validation", "all")
+TEST_WHY = "the test split of the model's own training run: neither training nor the choice of a model saw it"
 _SAME = "train both on one split, or compare on faces that trained neither"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The faces to judge a model on, `side` naming them and `why` saying in a sentence what they are.
+class EvaluationSet:
+    """The faces to evaluate a model on; `split` names them, and `why` says in a sentence what they are.
 
     `splits` is the model's own split where the data gives it, else None.
     """
 
     faces: tuple[Face, ...]
-    side: str
+    split: str
     why: str
     splits: Splits | None
 
 
-def choose_faces(face_set: FaceSet, spec: ModelSpec, side: str = "auto") -> Chosen:
-    """`side` is one of SIDES; "auto" is the test side of the model's own split, or all faces of other data.
+def choose_faces(face_set: FaceSet, spec: ModelSpec, split: str = "auto") -> EvaluationSet:
+    """`split` is one of SPLITS; "auto" is the test split of the model's own run, or all faces of other data.
 
-    Raises DataError for a side of a split that this data doesn't give.
+    Raises DataError for another name, and for a split that this data doesn't give.
     """
+    if split not in SPLITS:
+        raise DataError(f"split {split!r} is none of {', '.join(SPLITS)}")
     splits = own_split(face_set.faces, spec.provenance)
     if splits is None:
-        if side in ("test", "validation"):
+        if split in ("test", "validation"):
             raise DataError(
-                f"{face_set.source}: it doesn't give the split that the model was trained on, so it has no {side} "
-                "side of it: give the faces of the training run, or --side all"
+                f"{face_set.source}: these are not the faces of the model's training run, so they have no {split} "
+                "split of it: give the faces of the training run, or --split all"
             )
         known = "split_fingerprint" in spec.provenance
         why = (
-            "since they aren't the faces of the model's training run"
+            "all of them, since they are not the faces of the model's training run; whether some of them trained it "
+            "is unknown"
             if known
-            else "since the model doesn't say what trained it"
+            else "all of them, since the model doesn't say what trained it; some of them may have"
         )
-        caution = "whether some were among those can't be told" if known else "some of these may have"
-        return Chosen(face_set.faces, "all", f"all of them, {why}; {caution}", None)
-    if side == "all":
-        count = len(splits.train)
-        why = f"all, {count:,} of which TRAINED the model: its error on new faces is larger"
-        return Chosen((*splits.train, *splits.validation, *splits.test), "all", why, splits)
-    if side == "validation":
-        why = "the validation side of the model's own split: training was steered by it"
-        return Chosen(splits.validation, "validation", why, splits)
-    return Chosen(splits.test, "test", TEST_WHY, splits)
+        return EvaluationSet(face_set.faces, "all", why, None)
+    if split == "all":
+        why = f"all, {len(splits.train):,} of which TRAINED the model: its error on new faces is larger"
+        return EvaluationSet((*splits.train, *splits.validation, *splits.test), "all", why, splits)
+    if split == "validation":
+        why = "the validation split of the model's own training run, which steered the training"
+        return EvaluationSet(splits.validation, "validation", why, splits)
+    return EvaluationSet(splits.test, "test", TEST_WHY, splits)
 
 
 def own_split(faces: Sequence[Face], provenance: Mapping[str, object]) -> Splits | None:
@@ -73,18 +74,18 @@ def own_split(faces: Sequence[Face], provenance: Mapping[str, object]) -> Splits
     return splits if splits.fingerprint == provenance.get("split_fingerprint") else None
 
 
-def faces_for_both(face_set: FaceSet, specs: Sequence[ModelSpec], side: str = "auto") -> Chosen:
+def faces_for_both(face_set: FaceSet, specs: Sequence[ModelSpec], split: str = "auto") -> EvaluationSet:
     """The faces on which models may be compared: the same for all, and no training face of any.
 
     Raises DataError where there are none such.
     """
-    chosen = [choose_faces(face_set, spec, side) for spec in specs]
-    prints = [Predictions.of(item.faces, [0.0] * len(item.faces)).fingerprint for item in chosen]
+    chosen = [choose_faces(face_set, spec, split) for spec in specs]
+    prints = [fingerprint(item.faces) for item in chosen]
     if len(set(prints)) > 1:
         named = " and ".join(
-            f"{item.side} {mark[:8]} ({len(item.faces):,} faces)" for item, mark in zip(chosen, prints, strict=True)
+            f"{item.split} {mark[:8]} ({len(item.faces):,} faces)" for item, mark in zip(chosen, prints, strict=True)
         )
-        raise DataError(f"not comparable: the models were to be judged on different faces, {named}: {_SAME}")
-    if side == "all" and any(item.splits for item in chosen):
-        raise DataError(f"not comparable on all faces of {face_set.source}: some trained a model: leave out --side all")
+        raise DataError(f"not comparable: the models would be evaluated on different faces, {named}: {_SAME}")
+    if split == "all" and any(item.splits for item in chosen):
+        raise DataError(f"not comparable on all faces of {face_set.source}: some trained a model: omit --split all")
     return chosen[0]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agedetect.models.heads import MAX_AGE, MIN_AGE
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE
 
 MIN_HALF_WIDTH_YEARS = 0.5  # a distribution of one bin is no certainty: labels are whole years
 _KNOT_YEARS = 10.0
@@ -98,7 +98,7 @@ def fit_interval(answers: Answers, true: Tensor, level: float) -> Interval:
         interval.calibrate(answers.age, answers.probabilities, true)
         return interval
     found, kept = slice(0, None, 2), slice(1, None, 2)
-    knots, errors = usual_errors(answers.age[found], true[found])
+    knots, errors = estimate_difficulty(answers.age[found], true[found])
     interval = ErrorInterval(level, knots, errors)
     interval.calibrate(answers.age[kept], None, true[kept])
     return interval
@@ -128,7 +128,7 @@ def quantile(probabilities: Tensor, share: float) -> Tensor:
     return MIN_AGE - 0.5 + filled.clamp(0, 1).sum(dim=1)
 
 
-def usual_errors(age: Tensor, true: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def estimate_difficulty(age: Tensor, true: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Knots (years of predicted age) and the mean absolute error about each; decades with few faces are merged."""
     predicted, error = (values.double().cpu().numpy() for values in (age, (age - true).abs()))
     order = np.argsort(predicted, kind="stable")

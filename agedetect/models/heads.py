@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MIN_AGE, MAX_AGE = 0.0, 116.0
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE
+
 BINS = int(MAX_AGE - MIN_AGE) + 1
 HEAD_WIDTH = 512
-PRIOR_DEVIATION_YEARS = 20.0  # that of UTKFace's ages, roughly: where the distribution head starts
+PRIOR_STD_YEARS = 20.0  # that of UTKFace's ages, roughly: where the distribution head starts
 
 
 class Head(nn.Sequential):
@@ -68,7 +69,7 @@ class DistributionHead(Head):
         super().__init__(width, BINS, dropout=dropout)
         self.register_buffer("years", torch.arange(BINS, dtype=torch.float32) + MIN_AGE, persistent=False)
         with torch.no_grad():  # a normal distribution about the mean age, before anything is learned
-            self.output.bias.copy_(-0.5 * ((self.years - mean_age) / PRIOR_DEVIATION_YEARS) ** 2)
+            self.output.bias.copy_(-0.5 * ((self.years - mean_age) / PRIOR_STD_YEARS) ** 2)
 
     def age(self, outputs: Tensor) -> Tensor:
         return expectation(functional.softmax(outputs, dim=1), self.years)

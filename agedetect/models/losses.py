@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agedetect.models.heads import BINS, MIN_AGE, expectation
+from agedetect.models.heads import BINS, expectation
+from agedetect_runtime.spec import MIN_AGE
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -12,25 +12,23 @@ from agedetect.models.heads import HEADS, DistributionHead, RegressionHead
 class AgeModel(nn.Module):
     """faces, uint8 (B, S, S, 3), RGB -> the head's outputs, float32 (B, C); `age` makes years of them.
 
-    With `flip_average`, outputs outside of training answer with the mean over the face and its mirror image.
+    With `flip_tta`, outputs outside of training answer with the mean over the face and its mirror image.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, backbone: Backbone, head: RegressionHead | DistributionHead, *, flip_average: bool = False
-    ) -> None:
+    def __init__(self, backbone: Backbone, head: RegressionHead | DistributionHead, *, flip_tta: bool = False) -> None:
         super().__init__()
         self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1))
         self.resampling = backbone.resampling
-        self.flip_average = flip_average
+        self.flip_tta = flip_tta
         self.backbone = backbone.module
         self.head = head
 
     def forward(self, faces: Tensor) -> Tensor:
-        if self.flip_average and not self.training:
+        if self.flip_tta and not self.training:
             return self.head.average(self._outputs(faces), self._outputs(faces.flip(2)))
         return self._outputs(faces)
 
@@ -62,10 +60,8 @@ def build_model(
     head: str = "distribution",
     dropout: float = 0.1,
     mean_age: float = 30.0,
-    flip_average: bool = False,
+    flip_tta: bool = False,
 ) -> AgeModel:
     """A new AgeModel. Raises WeightsError where the weights asked for aren't had."""
     backbone = build_backbone(name, weights)
-    return AgeModel(
-        backbone, HEADS[head](backbone.width, dropout=dropout, mean_age=mean_age), flip_average=flip_average
-    )
+    return AgeModel(backbone, HEADS[head](backbone.width, dropout=dropout, mean_age=mean_age), flip_tta=flip_tta)

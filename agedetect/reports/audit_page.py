@@ -37,9 +37,9 @@ figure img { display: block; max-width: 96px } figcaption { overflow-wrap: anywh
 
 def pictured(result: Audit) -> set[str]:
     """The files, as the audit names them, whose thumbnails the page shows."""
-    copies = chain.from_iterable(group.paths[:_SHOWN_IN_GROUP] for group in result.copies[:_SHOWN])
+    duplicates = chain.from_iterable(group.paths[:_SHOWN_IN_GROUP] for group in result.duplicates[:_SHOWN])
     odd = (item.path for item in result.odd_sizes[:_SHOWN])
-    return {*copies, *odd, *result.no_group[:_SHOWN]}
+    return {*duplicates, *odd, *result.no_group[:_SHOWN]}
 
 
 def audit_page(result: Audit, files: Mapping[str, Path]) -> str:
@@ -84,7 +84,7 @@ def _ages(result: Audit) -> str:
 
 
 def _groups(result: Audit) -> str:
-    parts = {"Gender": result.genders, "Race": result.races, "Gender and race": result.crossings}
+    parts = {"Gender": result.genders, "Race": result.races, "Gender and race": result.intersections}
     return "\n".join(f"<h2>{name}</h2>\n{_table(counts)}" for name, counts in parts.items())
 
 
@@ -99,16 +99,16 @@ def _table(counts: Mapping[str, int]) -> str:
 
 
 def _copies(result: Audit, images: Mapping[str, str]) -> str:
-    files = sum(len(group.paths) for group in result.copies)
+    files = sum(len(group.paths) for group in result.duplicates)
     shown = []
-    for group in result.copies[:_SHOWN]:
+    for group in result.duplicates[:_SHOWN]:
         pairs = zip(group.paths[:_SHOWN_IN_GROUP], group.ages, strict=False)
         figures = "".join(_figure(name, f"{years(age)} years", images) for name, age in pairs)
         shown.append(f'<div class="group" title="ages {ages_of(group)}">{figures}</div>')
     return (
-        f"<h2>Pixel-identical images</h2>\n<p>{len(result.copies):,} groups, {files:,} files; in "
-        f"{len(result.conflicts):,} groups the copies carry different ages (those come first).</p>\n"
-        f"{''.join(shown)}{_more(len(result.copies), _SHOWN, 'groups')}"
+        f"<h2>Pixel-identical images</h2>\n<p>{len(result.duplicates):,} groups, {files:,} files; in "
+        f"{len(result.conflicts):,} groups the duplicates carry different ages (those come first).</p>\n"
+        f"{''.join(shown)}{_more(len(result.duplicates), _SHOWN, 'groups')}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agedetect_runtime.table import printable
 
 if TYPE_CHECKING:
-    from agedetect.data.audit import Audit, Copies
+    from agedetect.data.audit import Audit, Duplicates
 
 __all__ = ["ages_of", "format_audit", "printable", "years"]
 
@@ -26,8 +26,8 @@ def years(age: float) -> str:
     return f"{age:.1f}".removesuffix(".0")
 
 
-def ages_of(copies: Copies) -> str:
-    return ", ".join(years(age) for age in copies.ages)
+def ages_of(duplicates: Duplicates) -> str:
+    return ", ".join(years(age) for age in duplicates.ages)
 
 
 def _counts(result: Audit) -> list[str]:
@@ -60,7 +60,7 @@ def _shares(counts: Mapping[str, int]) -> str:
 
 def _doubtful(result: Audit) -> list[str]:
     odd = (f"{item.path}: {item.width}x{item.height}, {item.why}" for item in result.odd_sizes)
-    copies = f"{len(result.copies):,} groups of pixel-identical images, {_files(result.copies):,} files"
+    duplicates = f"{len(result.duplicates):,} groups of pixel-identical images, {_files(result.duplicates):,} files"
     conflicts = f"{len(result.conflicts):,} of them with different ages, {_files(result.conflicts):,} files"
     return [
         "",
@@ -68,12 +68,12 @@ def _doubtful(result: Audit) -> list[str]:
         *_listed("unreadable files", (f"{name}: {why}" for name, why in result.unreadable)),
         *_listed("faces without gender or race", result.no_group),
         *_listed("images of odd size", odd),
-        f"{copies}; {conflicts}",
+        f"{duplicates}; {conflicts}",
         *_some(f"{ages_of(group)} years: {', '.join(group.paths)}" for group in result.conflicts),
     ]
 
 
-def _files(groups: Iterable[Copies]) -> int:
+def _files(groups: Iterable[Duplicates]) -> int:
     return sum(len(group.paths) for group in groups)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from agedetect.reports.evaluation_sections import copies, gates, intervals, probabilities
+from agedetect.reports.evaluation_sections import duplicates, gates, intervals, probabilities
 from agedetect.reports.page_parts import frame, image, table, text
-from agedetect.reports.text import decimal, left_out_sentence, years
+from agedetect.reports.text import decimal, omitted_sentence, years
 
 if TYPE_CHECKING:
-    from agedetect.evaluation.bootstrap import Bounded
+    from agedetect.evaluation.bootstrap import IntervalEstimate
     from agedetect.evaluation.result import Evaluation, GroupScores
 
 _ALT = {
@@ -28,15 +28,15 @@ def evaluation_page(result: Evaluation, figures: Mapping[str, str]) -> str:
     """The page, well-formed as XML too. `figures` are evaluation_plots.figures' SVG texts by name."""
     images = {name: image(svg, _ALT[name]) for name, svg in figures.items()}
     body = [*_head(result, images), *_by_age(result, images), *_by_group(result, images), *gates(result, images)]
-    body += [*intervals(result, images), *probabilities(result, images), *copies(result), *_crossings(result)]
+    body += [*intervals(result, images), *probabilities(result, images), *duplicates(result), *_crossings(result)]
     body += _method(result)
-    return frame(f"Ages by {result.subject.model}", body)
+    return frame(f"Ages by {result.context.model}", body)
 
 
 def _head(result: Evaluation, images: Mapping[str, str]) -> list[str]:
-    overall, subject = result.overall, result.subject
-    why = subject.why[0].upper() + subject.why[1:]
-    skipped = f" {subject.skipped:,} files gave no face." if subject.skipped else ""
+    overall, context = result.overall, result.context
+    why = context.why[0].upper() + context.why[1:]
+    skipped = f" {context.skipped:,} files gave no face." if context.skipped else ""
     tiles = [
         ("mean absolute error (MAE)", f"{overall.mae.value:.2f} years", _ends(overall.mae)),
         ("always answering the median", f"{result.median.mae.value:.2f} years", _ends(result.median.mae)),
@@ -55,8 +55,8 @@ def _head(result: Evaluation, images: Mapping[str, str]) -> list[str]:
         tiles.append(("ages in their interval", f"{overall.coverage.value:.1%}", _ends(overall.coverage, percent=True)))
     cards = "".join(f"<div>{name}<b>{value}</b><span>{ends}</span></div>" for name, value, ends in tiles)
     return [
-        f"<h1>Ages by {text(subject.model)}</h1>",
-        f'<p class="note">on {text(subject.data)}</p>',
+        f"<h1>Ages by {text(context.model)}</h1>",
+        f'<p class="note">on {text(context.data)}</p>',
         f"<p><b>{result.n:,} faces.</b> {text(why)}.{skipped}</p>",
         f'<div class="figures">{cards}</div>',
         f'<p class="note">n = {result.n:,} for every figure above; in brackets its 95% interval. MSE '
@@ -73,7 +73,7 @@ def _by_age(result: Evaluation, images: Mapping[str, str]) -> list[str]:
 def _by_group(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     note = (
         '<p class="note">The groups are those of the data\'s labels. Groups differ in their ages too, and errors grow '
-        "with age: the crossings below compare like with like.</p>"
+        "with age: the intersections below compare like with like.</p>"
     )
     tables = [_scores(family, result.family(family)) for family in ("gender", "race")]
     return ["<h2>By gender and race</h2>", images["error_by_group"], *tables, note]
@@ -81,10 +81,10 @@ def _by_group(result: Evaluation, images: Mapping[str, str]) -> list[str]:
 
 def _crossings(result: Evaluation) -> list[str]:
     parts = []
-    for family in result.left_out:
+    for family in result.omitted:
         if groups := result.family(family):
             parts += [f"<h3>{family.capitalize()}</h3>", _scores(family, groups)]
-    return ["<h2>Crossings</h2>", f'<p class="note">{text(left_out_sentence(result))}</p>', *parts]
+    return ["<h2>Intersections</h2>", f'<p class="note">{text(omitted_sentence(result))}</p>', *parts]
 
 
 def _scores(name: str, groups: Sequence[GroupScores]) -> str:
@@ -112,7 +112,9 @@ def _method(result: Evaluation) -> list[str]:
     ]
 
 
-def _ends(figure: Bounded, *, digits: int = 2, signed: bool = False, percent: bool = False, plain: bool = False) -> str:
+def _ends(
+    figure: IntervalEstimate, *, digits: int = 2, signed: bool = False, percent: bool = False, plain: bool = False
+) -> str:
     """The interval, with as many digits as its figure has."""
     if figure.low is None or figure.high is None:
         return "-"

@@ -1,4 +1,4 @@
-"""The sections of an evaluation's page that are about trust: age gates, intervals, probabilities, copies."""
+"""The sections of an evaluation's page that are about trust: age gates, intervals, probabilities, duplicates."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from agedetect.evaluation.result import INTERVAL_FAMILIES
 from agedetect.reports.page_parts import table, text
-from agedetect.reports.text import SHOWN_MARGINS, leak_sentence, share, years
+from agedetect.reports.text import SHOWN_MARGINS, leakage_sentence, share, years
 from agedetect_runtime.table import level_text
 
 if TYPE_CHECKING:
-    from agedetect.evaluation.bootstrap import Bounded
+    from agedetect.evaluation.bootstrap import IntervalEstimate
     from agedetect.evaluation.gates import Share
     from agedetect.evaluation.result import Evaluation
 
@@ -29,7 +29,11 @@ def gates(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     rows = []
     for gate in result.gates:
         if gate.challenge - gate.threshold in SHOWN_MARGINS:
-            cells = [cell for item in (gate.accepted, gate.accepted_near, gate.rejected) for cell in _counted(item)]
+            cells = [
+                cell
+                for item in (gate.false_positives, gate.false_positives_near, gate.false_negatives)
+                for cell in _counted(item)
+            ]
             rows.append([f"{gate.threshold}", f"{gate.challenge}", *cells])
     note = (
         '<p class="note">In brackets Wilson\'s 95% interval. "Of the last 5 years below": of the faces at most five '
@@ -42,7 +46,11 @@ def gates(result: Evaluation, images: Mapping[str, str]) -> list[str]:
 def intervals(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     if result.overall.coverage is None:
         return []
-    level = "" if result.subject.level is None else f" The model promises {level_text(result.subject.level)}."
+    level = (
+        ""
+        if result.context.nominal_coverage is None
+        else f" The model promises {level_text(result.context.nominal_coverage)}."
+    )
     groups = [group for family in INTERVAL_FAMILIES for group in result.family(family)]
     rows = [["all faces", *_coverage(result.n, result.overall.coverage, result.overall.width)]]
     rows += [[group.name, *_coverage(group.scores.n, group.scores.coverage, group.scores.width)] for group in groups]
@@ -56,7 +64,7 @@ def intervals(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _coverage(n: int, coverage: Bounded | None, width: Bounded | None) -> list[str]:
+def _coverage(n: int, coverage: IntervalEstimate | None, width: IntervalEstimate | None) -> list[str]:
     return [f"{n:,}", share(coverage), "-" if width is None else years(width, digits=1)]
 
 
@@ -83,13 +91,13 @@ def probabilities(result: Evaluation, images: Mapping[str, str]) -> list[str]:
     return parts
 
 
-def copies(result: Evaluation) -> list[str]:
-    if result.leak is None:
+def duplicates(result: Evaluation) -> list[str]:
+    if result.leakage is None:
         return []
     return [
-        "<h2>Copies kept apart</h2>",
-        f"<p>{text(leak_sentence(result.leak))}</p>",
-        '<p class="note">Pixel-identical images are on one side of the split here. The estimate takes a leaked test '
+        "<h2>Duplicates kept apart</h2>",
+        f"<p>{text(leakage_sentence(result.leakage))}</p>",
+        '<p class="note">Pixel-identical images are in one subset of the split here. The estimate takes a leaked test '
         "file to err as the model does on training files that have a copy in training, and the others as the test "
         "faces do.</p>",
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from agedetect.data.faces import FaceSet
 from agedetect.data.splits import Splits
 from agedetect.evaluation.result import INTERVAL_FAMILIES, Evaluation, GroupScores
-from agedetect.reports.text import SHOWN_MARGINS, counted, decimal, leak_sentence, left_out_sentence, share, years
+from agedetect.reports.text import SHOWN_MARGINS, counted, decimal, leakage_sentence, omitted_sentence, share, years
 from agedetect_runtime import ModelSpec
 from agedetect_runtime.table import level_text, printable
 
@@ -35,7 +35,7 @@ def card(
 ) -> str:
     """`result` is that of `splits.test`; `config` the settings of the run, listed but for what says where it ran."""
     parts = [
-        f"# {printable(result.subject.model)}: ages from faces",
+        f"# {printable(result.context.model)}: ages from faces",
         _summary(spec, result),
         "## Intended use",
         INTENDED_USE,
@@ -74,18 +74,18 @@ def _recipe(config: Mapping[str, Any]) -> str:
 
 
 def _data(splits: Splits, face_set: FaceSet, licence: str) -> str:
-    sides = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    subsets = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     rows = []
-    for side, faces in sides.items():
+    for name, faces in subsets.items():
         ages = [face.age for face in faces]
-        rows.append([side, f"{len(faces):,}", f"{min(ages):g} to {max(ages):g}", f"{sum(ages) / len(ages):.1f}"])
+        rows.append([name, f"{len(faces):,}", f"{min(ages):g} to {max(ages):g}", f"{sum(ages) / len(ages):.1f}"])
     return "\n\n".join(
         [
             f"{len(face_set.faces):,} faces, {len(face_set.skipped):,} files skipped. Licence of the data, which goes "
             f"for this model too: {printable(licence)}.",
-            _table(["side", "n", "ages (years)", "mean age"], rows),
-            "The sides follow from the pixels and a seed; pixel-identical images are on one side, and those whose "
-            f"copies carry different ages train. Fingerprint of the split {splits.fingerprint}, of its test side "
+            _table(["subset", "n", "ages (years)", "mean age"], rows),
+            "The split follows from the pixels and a seed. Pixel-identical images are in one subset, and those whose "
+            f"duplicates carry different ages train. Fingerprint of the split {splits.fingerprint}, of its test set "
             f"{splits.test_fingerprint}: figures compare only where the latter is equal.",
         ]
     )
@@ -104,12 +104,12 @@ def _results(result: Evaluation) -> list[str]:
         "MAE of always answering the median": years(result.median.mae),
     }
     rows = [[name, value, f"{result.n:,}"] for name, value in figures.items()]
-    parts = ["## Results on the test side", _table(["figure", "value (95%)", "n"], rows)]
-    for family in ("age", "gender", "race", *result.left_out):
+    parts = ["## Results on the test split", _table(["figure", "value (95%)", "n"], rows)]
+    for family in ("age", "gender", "race", *result.omitted):
         if groups := result.family(family):
             parts += [f"### By {family}", _groups(family, groups)]
-    leak = [leak_sentence(result.leak)] if result.leak else []
-    return [*parts, left_out_sentence(result), *leak]
+    leakage = [leakage_sentence(result.leakage)] if result.leakage else []
+    return [*parts, omitted_sentence(result), *leakage]
 
 
 def _groups(family: str, groups: Sequence[GroupScores]) -> str:
@@ -128,7 +128,11 @@ def _groups(family: str, groups: Sequence[GroupScores]) -> str:
 
 def _gates(result: Evaluation) -> list[str]:
     rows = [
-        [f"{gate.threshold}", f"{gate.challenge}", *map(counted, (gate.accepted, gate.accepted_near, gate.rejected))]
+        [
+            f"{gate.threshold}",
+            f"{gate.challenge}",
+            *map(counted, (gate.false_positives, gate.false_positives_near, gate.false_negatives)),
+        ]
         for gate in result.gates
         if gate.challenge - gate.threshold in SHOWN_MARGINS
     ]
@@ -146,7 +150,11 @@ def _intervals(result: Evaluation) -> list[str]:
         coverage, width = group.scores.coverage, group.scores.width
         if coverage and width:
             rows.append([group.name, f"{group.scores.n:,}", share(coverage), years(width, digits=1)])
-    promised = "" if result.subject.level is None else f"Promised: {level_text(result.subject.level)} over all faces."
+    promised = (
+        ""
+        if result.context.nominal_coverage is None
+        else f"Promised: {level_text(result.context.nominal_coverage)} over all faces."
+    )
     return ["## Intervals", promised, _table(["", "n", "ages in their interval", "mean width (years)"], rows)]
 
 

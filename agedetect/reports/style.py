@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from agedetect.evaluation.bootstrap import Bounded
+from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect.evaluation.gates import THRESHOLDS
 
 INK = "#7b8794"
@@ -45,7 +45,7 @@ def one_axes(width: float, height: float, title: str, x: str, y: str) -> tuple[F
     return figure, axes
 
 
-def whiskers(axes: Axes, places: NDArray[Any], figures: Sequence[Bounded], colour: str, label: str) -> None:
+def whiskers(axes: Axes, places: NDArray[Any], figures: Sequence[IntervalEstimate], colour: str, label: str) -> None:
     values = np.array([item.value for item in figures])
     below = [0.0 if item.low is None else item.value - item.low for item in figures]
     above = [0.0 if item.high is None else item.high - item.value for item in figures]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agedetect.evaluation.bootstrap import Bounded
+from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect_runtime.table import level_text, printable
 
 if TYPE_CHECKING:
+    from agedetect.evaluation.comparison import Comparison
     from agedetect.evaluation.gates import Share
-    from agedetect.evaluation.leakage import Leak
+    from agedetect.evaluation.leakage import Leakage
     from agedetect.evaluation.result import Evaluation, GroupScores
 
 _HEADING = ("", "n", "MAE (95% interval)", "bias", "within ±5")
@@ -18,12 +19,12 @@ SHOWN_MARGINS = (0, 3, 5, 7, 10, 15)  # years between the threshold and the chal
 
 
 def format_evaluation(result: Evaluation) -> str:
-    """The overall figures, then by decade, gender and race; crossings, gates and curves are in the files."""
+    """The overall figures, then by decade, gender and race; intersections, gates and curves are in the files."""
     overall = result.overall
     lines = [
-        f"{printable(result.subject.model)} on {printable(result.subject.data)}",
-        f"{result.n:,} faces: {result.subject.why}",
-        *([f"{result.subject.skipped:,} files gave no face"] if result.subject.skipped else []),
+        f"{printable(result.context.model)} on {printable(result.context.data)}",
+        f"{result.n:,} faces: {result.context.why}",
+        *([f"{result.context.skipped:,} files gave no face"] if result.context.skipped else []),
         "",
         f"MAE        {years(overall.mae)} years   (always answering {result.median.age:g}, the median of the "
         f"{result.median.of}: {years(result.median.mae)})",
@@ -34,17 +35,21 @@ def format_evaluation(result: Evaluation) -> str:
         f"within ±10 {share(overall.within_10)}",
     ]
     if overall.coverage and overall.width:
-        level = "" if result.subject.level is None else f", {level_text(result.subject.level)} promised"
+        level = (
+            ""
+            if result.context.nominal_coverage is None
+            else f", {level_text(result.context.nominal_coverage)} promised"
+        )
         lines.append(f"intervals  {share(overall.coverage)} hold the age{level}; {years(overall.width)} years wide")
     for family in ("age", "gender", "race"):
         lines += ["", f"by {family}", *_rows(result.family(family))]
     lines += ["", *_gates(result)]
-    if result.leak:
-        lines += ["", leak_sentence(result.leak)]
-    return "\n".join([*lines, "", left_out_sentence(result)])
+    if result.leakage:
+        lines += ["", leakage_sentence(result.leakage)]
+    return "\n".join([*lines, "", omitted_sentence(result)])
 
 
-def years(figure: Bounded, *, digits: int = 2, signed: bool = False) -> str:
+def years(figure: IntervalEstimate, *, digits: int = 2, signed: bool = False) -> str:
     """`4.85 (4.63 to 5.07)`"""
 
     def text(value: float) -> str:
@@ -60,7 +65,7 @@ def decimal(value: float, digits: int = 2, *, signed: bool = False) -> str:
     return f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
 
 
-def share(figure: Bounded | None) -> str:
+def share(figure: IntervalEstimate | None) -> str:
     """`64.3% (62.1 to 66.5)`"""
     if figure is None:
         return "-"
@@ -68,27 +73,27 @@ def share(figure: Bounded | None) -> str:
     return f"{figure.value:.1%}{ends}"
 
 
-def left_out_sentence(result: Evaluation) -> str:
-    cells = [f"{count:,} of {family}" for family, count in result.left_out.items() if count]
+def omitted_sentence(result: Evaluation) -> str:
+    cells = [f"{count:,} of {family}" for family, count in result.omitted.items() if count]
     listed = ", ".join(cells) or "none"
-    return f"Cells of crossings with fewer than {result.fewest} faces, left out: {listed}."
+    return f"Cells of intersections with fewer than {result.fewest} faces, left out: {listed}."
 
 
-def leak_sentence(leak: Leak) -> str:
+def leakage_sentence(leakage: Leakage) -> str:
     """The count, and the MAE that it would have made."""
-    if not leak.most:
+    if not leakage.most:
         nothing = "would have had a pixel-identical copy in training"
-        return f"Split file by file, none of {leak.test_files:,} test files {nothing}."
+        return f"Split file by file, none of {leakage.test_files:,} test files {nothing}."
     text = (
-        f"Split file by file, {leak.leaked:.1f} of {leak.test_files:,} test files would have had a pixel-identical "
-        f"copy in training ({leak.least} to {leak.most} over {leak.seeds} random splits)"
+        f"Split file by file, {leakage.leaked:.1f} of {leakage.test_files:,} test files would have had a "
+        f"pixel-identical copy in training ({leakage.least} to {leakage.most} over {leakage.seeds} random splits)"
     )
-    if not (leak.mae and leak.clean_mae and leak.copies_mae and leak.gain):
+    if not (leakage.mae and leakage.clean_mae and leakage.duplicates_mae and leakage.gain):
         return f"{text}. No copy was trained on, so what that would have hidden can't be said."
     return (
-        f"{text}, and the MAE would have been {leak.mae.value:.2f} instead of {leak.clean_mae.value:.2f} years, "
-        f"{years(leak.gain)} less, at most: the model errs by {years(leak.copies_mae)} years on the {leak.copies:,} "
-        "training files that have a copy in training."
+        f"{text}, and the MAE would have been {leakage.mae.value:.2f} instead of {leakage.clean_mae.value:.2f} years, "
+        f"{years(leakage.gain)} less, at most: the model has an error of {years(leakage.duplicates_mae)} years on the "
+        f"{leakage.duplicates:,} training files that have a copy in training."
     )
 
 
@@ -121,11 +126,44 @@ def _row(group: GroupScores) -> tuple[str, ...]:
 
 
 def _gates(result: Evaluation) -> list[str]:
-    lines = ["age gates: who is let through wrongly, who is turned away wrongly"]
+    lines = ["age gates: false positive rate (minors passed), false negative rate (adults challenged)"]
     for gate in result.gates:
         if gate.challenge - gate.threshold in (0, 7):
             lines.append(
-                f"  threshold {gate.threshold}, challenge {gate.challenge}: of the younger {counted(gate.accepted)}; "
-                f"of the others {counted(gate.rejected)}"
+                f"  threshold {gate.threshold}, challenge {gate.challenge}: "
+                f"minors passed {counted(gate.false_positives)}; adults challenged {counted(gate.false_negatives)}"
             )
     return lines
+
+
+def verdict(result: Comparison) -> str:
+    """`A is better by 0.21 years (0.08 to 0.34)`, or `no difference shown: ...`."""
+    advantage = result.overall.advantage
+    n = f"n={result.overall.n:,}"
+    if not result.overall.significant:
+        return f"no difference shown: {result.second} minus {result.first} {years(advantage, signed=True)} years, {n}"
+    better = result.first if advantage.value > 0 else result.second
+    low, high = sorted(abs(end) for end in (advantage.low, advantage.high) if end is not None)
+    return f"{better} is better by {abs(advantage.value):.2f} years ({low:.2f} to {high:.2f}), {n}"
+
+
+def format_comparison(result: Comparison) -> str:
+    """The verdict, then a line a group, those with a significant difference marked."""
+    rows = [
+        f"  {item.group:<15} {item.n:>7,}  {item.first_mae:6.2f}  {item.second_mae:6.2f}  "
+        + (f"{item.advantage.low:+6.2f} to {item.advantage.high:+.2f}" if item.advantage.low is not None else "-")
+        + (" *" if item.significant else "")
+        for item in (result.overall, *result.groups)
+    ]
+    return "\n".join(
+        [
+            f"A: {result.first}",
+            f"B: {result.second}",
+            f"{result.overall.n:,} faces: {result.why}",
+            "",
+            verdict(result),
+            "",
+            "                        n   MAE A   MAE B  B minus A, 95% (*: without 0)",
+            *rows,
+        ]
+    )

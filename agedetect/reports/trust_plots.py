@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agedetect.evaluation.bootstrap import Bounded
+from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect.reports.style import BLUE, INK, OF_THRESHOLD, one_axes, whiskers, with_n
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def age_gates(result: Evaluation) -> Figure:
     left, right = figure.subplots(1, 2)
     for threshold in OF_THRESHOLD:
         gates = [gate for gate in result.gates if gate.threshold == threshold]
-        _draw_shares(left, threshold, [gate.accepted for gate in gates])
-        _draw_shares(right, threshold, [gate.rejected for gate in gates])
+        _draw_shares(left, threshold, [gate.false_positives for gate in gates])
+        _draw_shares(right, threshold, [gate.false_negatives for gate in gates])
     left.set(title="younger, let through", xlabel="challenge age (years)", ylabel="%")
     right.set(title="old enough, turned away", xlabel="challenge age (years)", ylabel="%")
     for axes in (left, right):
@@ -56,8 +56,8 @@ def coverage_by_age(result: Evaluation) -> Figure:
     places = np.arange(len(groups))
     coverage = [_percent(group.scores.coverage) for group in groups if group.scores.coverage]
     whiskers(axes, places, coverage, BLUE, "measured, 95% interval")
-    if result.subject.level is not None:
-        axes.axhline(100 * result.subject.level, color=INK, linestyle="--", linewidth=1, label="promised")
+    if result.context.nominal_coverage is not None:
+        axes.axhline(100 * result.context.nominal_coverage, color=INK, linestyle="--", linewidth=1, label="promised")
     axes.set_ylim(top=101)
     axes.set_xticks(places, [with_n(group.name, group.scores.n) for group in groups], fontsize=8)
     axes.legend(loc="lower left")
@@ -81,6 +81,6 @@ def reliability_curve(result: Evaluation) -> Figure:
     return figure
 
 
-def _percent(figure: Bounded) -> Bounded:
+def _percent(figure: IntervalEstimate) -> IntervalEstimate:
     low, high = (None if end is None else 100 * end for end in (figure.low, figure.high))
-    return Bounded(100 * figure.value, low, high)
+    return IntervalEstimate(100 * figure.value, low, high)

@@ -191,14 +191,14 @@ class Run:
             mlflow.log_artifacts(folder, "evaluation")
 
     def log_folds(self, figures: Sequence[dict[str, float]]) -> None:
-        """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_deviation`.
+        """Mean and standard deviation (of a sample) over the folds, as `test/mae` and `test/mae_std`.
 
         Of the figures that all folds have, without the ends of their intervals, which aren't the mean's.
         """
         table = pd.DataFrame(figures).dropna(axis="columns")
         table = table.loc[:, ~table.columns.str.endswith(("_low", "_high"))]
         mlflow.log_metrics({f"test/{name}": float(value) for name, value in table.mean().items()})
-        mlflow.log_metrics({f"test/{name}_deviation": float(value) for name, value in table.std().items()})
+        mlflow.log_metrics({f"test/{name}_std": float(value) for name, value in table.std().items()})
         mlflow.log_text(table.to_csv(index_label="fold"), "folds.csv")
 
     def log_model(self, program: AgeProgram, spec: ModelSpec, example: NDArray[np.uint8]) -> Registered:

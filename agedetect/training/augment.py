@@ -26,7 +26,7 @@ GEOMETRY = ("rotate", "crop")
 PICTURE = ("colour", "blur", "jpeg")
 
 
-def move(image: Image.Image, chosen: Collection[str], random: Generator) -> Image.Image:
+def geometric(image: Image.Image, chosen: Collection[str], random: Generator) -> Image.Image:
     """Turn and crop before the resize. A square stays square; what turns in from outside is black."""
     if "rotate" in chosen:
         image = image.rotate(random.uniform(-MAX_DEGREES, MAX_DEGREES), Image.Resampling.BILINEAR)
@@ -38,7 +38,7 @@ def move(image: Image.Image, chosen: Collection[str], random: Generator) -> Imag
     return image
 
 
-def recolour(pixels: Pixels, chosen: Collection[str], random: Generator) -> Pixels:
+def photometric(pixels: Pixels, chosen: Collection[str], random: Generator) -> Pixels:
     """Colour, blur and JPEG's artefacts, at the size that the network sees. (S, S, 3) -> (S, S, 3)."""
     image = Image.fromarray(pixels)
     if "colour" in chosen:
@@ -53,7 +53,7 @@ def recolour(pixels: Pixels, chosen: Collection[str], random: Generator) -> Pixe
     return np.array(image)
 
 
-def erase(pixels: Pixels, random: Generator) -> Pixels:
+def random_erasing(pixels: Pixels, random: Generator) -> Pixels:
     """A rectangle of noise over some of the faces, in place: hands, hair and microphones hide parts of real ones."""
     if random.random() >= ERASE_SHARE:
         return pixels

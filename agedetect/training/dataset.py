@@ -42,12 +42,12 @@ class FaceDataset(Dataset[Item]):
         if self.augmentations.isdisjoint(augment.GEOMETRY):
             pixels = load_face(face.path, self.image_size, self.resampling)
         else:
-            moved = augment.move(open_rgb(face.path), self.augmentations, random)
+            moved = augment.geometric(open_rgb(face.path), self.augmentations, random)
             pixels = load_face(moved, self.image_size, self.resampling)
         if not self.augmentations.isdisjoint(augment.PICTURE):
-            pixels = augment.recolour(pixels, self.augmentations, random)
+            pixels = augment.photometric(pixels, self.augmentations, random)
         if "erase" in self.augmentations:
-            pixels = augment.erase(pixels, random)
+            pixels = augment.random_erasing(pixels, random)
         return pixels[:, ::-1].copy() if flip else pixels
 
 

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 Update = Callable[[Any, Any, Any], None]
 
 
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+def exponential_moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and batch norm's statistics; call `update_parameters` after each step.
 
     The decay grows from 0.1 towards `decay`, so that a short run isn't judged by where it began: after t steps it is

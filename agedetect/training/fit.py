@@ -22,10 +22,10 @@ from agedetect.models.losses import Loss, choose_loss
 from agedetect.models.model import AgeModel
 from agedetect.training.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
 from agedetect.training.distributed import gather_rows, share_batches, to_numpy
-from agedetect.training.ema import moving_average
+from agedetect.training.ema import exponential_moving_average
 from agedetect.training.phases import Epoch, Phase, Snapshot, plan
 from agedetect.training.progress import Bar, Progress
-from agedetect.training.schedule import Rates
+from agedetect.training.schedule import LearningRateSchedule
 
 Batch = tuple[Tensor, Tensor]
 
@@ -78,7 +78,7 @@ class Fit:
             if done >= phase.last:
                 continue
             task = self._head_task(phase) if phase.part == "head" else self._full_task(phase)
-            rates = Rates(task.optimizer, phase, self.config, task.steps)
+            rates = LearningRateSchedule(task.optimizer, phase, self.config, task.steps)
             if start and done >= phase.first:
                 task.optimizer.load_state_dict(start.optimizer)
                 rates.load_state_dict(start.scheduler)
@@ -87,14 +87,14 @@ class Fit:
             for number in range(max(done + 1, phase.first), phase.last + 1):
                 yield self._epoch(number, phase, task, rates)
 
-    def _epoch(self, number: int, phase: Phase, task: Task, rates: Rates) -> tuple[Epoch, Snapshot]:
+    def _epoch(self, number: int, phase: Phase, task: Task, rates: LearningRateSchedule) -> tuple[Epoch, Snapshot]:
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # dropout's stream: the epoch's own
         images = task.steps * self.config.batch_size
         began = time.perf_counter()
         with self.progress.bar(f"epoch {number}/{self.config.epochs} ({phase.part})", images) as bar:
             loss = self._train(task, number, (number - phase.first) * task.steps, rates, bar)
         speed = images / (time.perf_counter() - began)
-        outputs, rate = task.validate(), rates.shown
+        outputs, rate = task.validate(), rates.current
         ages = torch.tensor([face.age for face in self.validation], device=outputs.device, dtype=torch.float32)
         metrics = measure(to_numpy(ages), to_numpy(self.model.age(outputs)))
         if not math.isfinite(loss + metrics.mae):
@@ -106,7 +106,7 @@ class Fit:
         states = self.model.state_dict(), averaged, task.optimizer.state_dict(), rates.state_dict()
         return epoch, Snapshot(number, *states)
 
-    def _train(self, task: Task, number: int, first_step: int, rates: Rates, bar: Bar) -> float:
+    def _train(self, task: Task, number: int, first_step: int, rates: LearningRateSchedule, bar: Bar) -> float:
         """One pass over the training images. Returns their mean loss."""
         self.model.eval()
         task.module.train()
@@ -150,7 +150,7 @@ class Fit:
         self.model.requires_grad_(True)
         share_batches(self.model, self.fabric)
         module, optimizer = self.fabric.setup(self.model, self._adamw(self.model, phase))
-        averaged = moving_average(self.model, self.config.ema_decay) if self.config.ema_decay else None
+        averaged = exponential_moving_average(self.model, self.config.ema_decay) if self.config.ema_decay else None
         judged = averaged.module if averaged else self.model
         batches = ShuffledBatches(
             len(self.train),

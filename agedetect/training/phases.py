@@ -27,7 +27,7 @@ class Phase:
 
 def plan(config: TrainConfig) -> tuple[Phase, ...]:
     head = Phase("head", 1, config.head_epochs, config.learning_rate)
-    full = Phase("all", config.head_epochs + 1, config.epochs, config.full_learning_rate)
+    full = Phase("all", config.head_epochs + 1, config.epochs, config.finetune_learning_rate)
     return tuple(phase for phase in (head, full) if phase.first <= phase.last)
 
 

@@ -14,7 +14,7 @@ from agedetect.training.phases import Phase
 PLATEAU_FACTOR = 0.3
 
 
-class Rates:
+class LearningRateSchedule:
     """The rates of one phase. Call `before_step` with the phase's step, from 0, and `after_epoch` with the MAE.
 
     The full phase may begin with a linear warm-up; then "cosine" falls to zero over its steps (Loshchilov & Hutter,
@@ -32,7 +32,7 @@ class Rates:
         self.step = 0
 
     @property
-    def shown(self) -> float:
+    def current(self) -> float:
         """The rate now."""
         rate: float = self.optimizer.param_groups[0]["lr"]
         return rate

@@ -24,11 +24,10 @@ from agedetect.data.protocols import PROTOCOLS
 from agedetect.data.splits import Splits, split_faces
 from agedetect.errors import ConfigError, DataError
 from agedetect.evaluation.evaluate import evaluate_run
-from agedetect.evaluation.leakage import trained_copies
+from agedetect.evaluation.leakage import training_duplicates
 from agedetect.evaluation.metrics import Metrics, measure
 from agedetect.evaluation.predictions import Predictions
 from agedetect.models.conformal import Answers, faces_to_calibrate, fit_interval
-from agedetect.models.heads import MAX_AGE, MIN_AGE
 from agedetect.models.inference import AgeProgram
 from agedetect.models.model import AgeModel, build_model
 from agedetect.reports import plots
@@ -41,7 +40,7 @@ from agedetect.training.fit import Fit
 from agedetect.training.phases import Checkpoint, Epoch
 from agedetect.training.progress import Progress
 from agedetect_runtime.images import load_face
-from agedetect_runtime.spec import ModelSpec
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE, ModelSpec
 
 log = logging.getLogger("agedetect")
 
@@ -85,8 +84,8 @@ def train(config: TrainConfig, *, resume: str | None = None) -> Trained:
         # the one time that the test faces are looked at
         answer = partial(_predict, fit, program)
         predictions = answer(splits.test)
-        copies = trained_copies(splits)
-        on_copies = answer(copies) if copies else None
+        duplicates = training_duplicates(splits)
+        on_copies = answer(duplicates) if duplicates else None
         registered, figures = _report(run, program, face_set, splits, predictions, on_copies) if run else (None, {})
     close(fabric)
     test = measure(predictions.true, predictions.age)
@@ -138,7 +137,7 @@ def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
         head=config.head,
         dropout=config.dropout,
         mean_age=mean_age,
-        flip_average=config.flip_average,
+        flip_tta=config.flip_tta,
     )
 
 
@@ -174,12 +173,12 @@ def _report(
     face_set: FaceSet,
     splits: Splits,
     predictions: Predictions,
-    copies: Predictions | None,
+    duplicates: Predictions | None,
 ) -> tuple[Registered, dict[str, float]]:
     """Logs the test metrics, figures and report, and the model with its spec and card."""
     config = run.config
     name = config.model_name if config.registered_model_name == "none" else config.registered_model_name
-    result = evaluate_run(predictions, splits, face_set, model=name, level=config.coverage, copies=copies)
+    result = evaluate_run(predictions, splits, face_set, model=name, level=config.coverage, duplicates=duplicates)
     run.log_evaluation(result)
     run.log_figure("residuals", plots.residuals(predictions.true, predictions.age))
     run.log_figure("worst_errors", plots.worst_errors(splits.test, predictions.age))

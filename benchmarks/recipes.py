@@ -17,12 +17,12 @@ from pathlib import Path
 import click
 import numpy as np
 
+from agedetect import load_model
 from agedetect.data.faces import read_faces
 from agedetect.data.splits import split_faces
 from agedetect.evaluation.bootstrap import mean_estimate
-from agedetect.evaluation.comparison import compare
+from agedetect.evaluation.comparison import compare_predictions
 from agedetect.evaluation.predictions import Predictions
-from agedetect.evaluation.predictor import open_predictor, predict
 from agedetect.evaluation.subset import choose_faces
 
 BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
@@ -105,20 +105,20 @@ def compare_command(data: Path, only: tuple[str, ...], against: str) -> None:
     """The validation MAE of each recipe, and its paired difference from the base's, with 95% intervals."""
     face_set = read_faces(data)
 
-    def answers(name: str, flip_tta: bool = False) -> Predictions:
-        predictor = open_predictor(f"models:/{registered(name)}@candidate")
-        return predict(predictor, choose_faces(face_set, predictor.spec, "validation").faces, flip_tta=flip_tta)
+    def predictions(name: str, flip_tta: bool = False) -> Predictions:
+        model = load_model(f"models:/{registered(name)}@candidate")
+        return model.predict(choose_faces(face_set, model.spec, "validation").faces, flip_tta=flip_tta)
 
-    base = answers(against)
+    base = predictions(against)
     click.echo(f"| recipe | flags | validation MAE (n={len(base.faces):,}) | against {against} |\n|---|---|---|---|")
     for name in only or RECIPES:
-        echo_row(name, RECIPES[name], answers(name), base)
-    echo_row("mirror average", f"{RECIPES[against]}, asked twice", answers(against, flip_tta=True), base)
+        echo_row(name, RECIPES[name], predictions(name), base)
+    echo_row("test-time flip", f"{RECIPES[against]} --flip-tta", predictions(against, flip_tta=True), base)
 
 
 def echo_row(name: str, flags: str, found: Predictions, base: Predictions) -> None:
     mae = mean_estimate(np.abs(found.error))
-    gain = compare(base, found).overall.advantage  # its MAE minus the base's
+    gain = compare_predictions(base, found).overall.advantage  # its MAE minus the base's
     click.echo(
         f"| {name} | `{flags}` | {mae.value:.2f} ({mae.low:.2f} to {mae.high:.2f}) "
         f"| {gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) |"

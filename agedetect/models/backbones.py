@@ -13,23 +13,34 @@ from torchvision import models
 
 from agedetect.errors import WeightsError
 
-_WEIGHTS: dict[str, models.WeightsEnum] = {
-    "resnet50": models.ResNet50_Weights.IMAGENET1K_V2,
-    "resnet34": models.ResNet34_Weights.IMAGENET1K_V1,
-    "efficientnet_b0": models.EfficientNet_B0_Weights.IMAGENET1K_V1,
-    "mobilenet_v2": models.MobileNet_V2_Weights.IMAGENET1K_V2,
-}
-_CLASSIFIER = {
-    "resnet50": "fc",
-    "resnet34": "fc",
-    "efficientnet_b0": "classifier",
-    "mobilenet_v2": "classifier",
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of torchvision: its published weights, and the name of the classifier that the head replaces."""
+
+    weights: models.WeightsEnum
+    classifier: str
+
+    @property
+    def resampling(self) -> str:
+        """The filter that the weights expect their images to be resized with."""
+        return str(self.weights.transforms().interpolation.value)
+
+
+ARCHITECTURES = {
+    "resnet50": Architecture(models.ResNet50_Weights.IMAGENET1K_V2, "fc"),
+    "resnet34": Architecture(models.ResNet34_Weights.IMAGENET1K_V1, "fc"),
+    "efficientnet_b0": Architecture(models.EfficientNet_B0_Weights.IMAGENET1K_V1, "classifier"),
+    "mobilenet_v2": Architecture(models.MobileNet_V2_Weights.IMAGENET1K_V2, "classifier"),
 }
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """`module` maps normalised images, float (B, 3, S, S), to features, float (B, `width`)."""
+    """`module` maps normalised images, float (B, 3, S, S), to features, float (B, `width`).
+
+    Normalised by `mean` and `std`, of each channel, after a resize with the filter `resampling`.
+    """
 
     module: nn.Module
     width: int
@@ -41,19 +52,20 @@ class Backbone:
 def build_backbone(name: str, weights: str) -> Backbone:
     """`weights` is 'imagenet', 'none' or a state dict file. Raises WeightsError rather than start from noise."""
     module: nn.Module = models.get_model(name, weights=None)
-    classifier = module.get_submodule(_CLASSIFIER[name])
+    architecture = ARCHITECTURES[name]
+    classifier = module.get_submodule(architecture.classifier)
     linear = [part for part in classifier.modules() if isinstance(part, nn.Linear)][-1]
-    setattr(module, _CLASSIFIER[name], nn.Identity())
+    setattr(module, architecture.classifier, nn.Identity())
     if weights != "none":
         state = _downloaded(name) if weights == "imagenet" else _from_file(Path(weights))
-        _load_exactly(module, state, _CLASSIFIER[name], weights)
-    # How the published weights expect their images: the filter, and the mean and deviation of each channel.
-    preset = _WEIGHTS[name].transforms()
-    return Backbone(module, linear.in_features, preset.interpolation.value, tuple(preset.mean), tuple(preset.std))
+        _load_exactly(module, state, architecture.classifier, weights)
+    preset = architecture.weights.transforms()
+    mean, std = tuple(preset.mean), tuple(preset.std)
+    return Backbone(module, linear.in_features, architecture.resampling, mean, std)
 
 
 def _downloaded(name: str) -> dict[str, Tensor]:
-    source = _WEIGHTS[name]
+    source = ARCHITECTURES[name].weights
     try:
         state: dict[str, Tensor] = source.get_state_dict(
             progress=False, check_hash=True, weights_only=True, map_location="cpu"

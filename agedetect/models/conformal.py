@@ -1,14 +1,13 @@
-"""Intervals that hold the true age with a promised frequency: split conformal prediction on the validation faces.
+"""Intervals that hold the true age with a nominal coverage: split conformal prediction on the validation faces.
 
 Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005; the widths scale with the difficulty of
 each face, as in Papadopoulos, Gammerman & Vovk, 2008, and Lei et al., JASA 2018, section 5.2: by the model's own
-quantiles where it gives a distribution, else by the error that is usual about the predicted age.
+quantiles where it gives a distribution, else by the mean error of faces of about that predicted age.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ _KNOT_YEARS = 10.0
 _FEWEST_IN_BIN = 20
 
 
-class Interval(nn.Module):
+class ConformalLayer(nn.Module):
     """(age (B,), probabilities (B, K) or None) -> low (B,) and high (B,), years, within the age range.
 
     The plain half widths below and above the age, times `scale`, which `calibrate` found.
@@ -30,9 +29,9 @@ class Interval(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, level: float) -> None:
+    def __init__(self, coverage: float) -> None:
         super().__init__()
-        self.level = level
+        self.coverage = coverage
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, age: Tensor, probabilities: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -45,31 +44,31 @@ class Interval(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, age: Tensor, probabilities: Tensor | None, true: Tensor) -> None:
-        """Set `scale` so that a share `level` of faces exchangeable with these, (N,), fall inside."""
+        """Set `scale` so that a share `coverage` of faces exchangeable with these, (N,), fall inside."""
         below, above = self.half_widths(age, probabilities)
         scores = torch.maximum((age - true) / below, (true - age) / above)
-        self.scale.fill_(conformal_quantile(scores.double().cpu().numpy(), self.level))
+        self.scale.fill_(conformal_quantile(scores.double().cpu().numpy(), self.coverage))
 
 
-class QuantileInterval(Interval):
-    """Widths from the distribution's own quantiles at (1 - level) / 2 and (1 + level) / 2."""
+class QuantileLayer(ConformalLayer):
+    """Widths from the distribution's own quantiles at (1 - coverage) / 2 and (1 + coverage) / 2."""
 
     def half_widths(self, age: Tensor, probabilities: Tensor | None) -> tuple[Tensor, Tensor]:
         if probabilities is None:
-            raise TypeError("a QuantileInterval needs probabilities")
-        tail = (1 - self.level) / 2
+            raise TypeError("a QuantileLayer needs probabilities")
+        tail = (1 - self.coverage) / 2
         below, above = age - quantile(probabilities, tail), quantile(probabilities, 1 - tail) - age
         return below.clamp(min=MIN_HALF_WIDTH_YEARS), above.clamp(min=MIN_HALF_WIDTH_YEARS)
 
 
-class ErrorInterval(Interval):
+class DifficultyLayer(ConformalLayer):
     """Widths from the mean absolute error about the predicted age, linear between `knots`, in years."""
 
     knots: Tensor
     errors: Tensor
 
-    def __init__(self, level: float, knots: NDArray[np.float64], errors: NDArray[np.float64]) -> None:
-        super().__init__(level)
+    def __init__(self, coverage: float, knots: NDArray[np.float64], errors: NDArray[np.float64]) -> None:
+        super().__init__(coverage)
         self.register_buffer("knots", torch.tensor(knots, dtype=torch.float32))
         self.register_buffer("errors", torch.tensor(errors, dtype=torch.float32))
 
@@ -79,45 +78,37 @@ class ErrorInterval(Interval):
         return width, width
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What a model says about N faces: `age` (N,) in years, `probabilities` (N, K) or None."""
+def fit_conformal(age: Tensor, probabilities: Tensor | None, true: Tensor, coverage: float) -> ConformalLayer:
+    """A layer calibrated on N faces that did not train: ages (N,), probabilities (N, K) or None, true ages (N,).
 
-    age: Tensor
-    probabilities: Tensor | None
-
-
-def fit_interval(answers: Answers, true: Tensor, level: float) -> Interval:
-    """An interval calibrated on faces that did not train. Raises ValueError for too few of them.
-
-    For a scalar head every second face finds the usual errors and the others calibrate, since conformal
-    prediction needs widths that were chosen without the faces it counts.
+    For a scalar head every second face estimates the difficulty and the others calibrate, since conformal prediction
+    needs widths that were chosen without the faces it counts. Raises ValueError for too few faces.
     """
-    if answers.probabilities is not None:
-        interval: Interval = QuantileInterval(level)
-        interval.calibrate(answers.age, answers.probabilities, true)
-        return interval
+    if probabilities is not None:
+        layer: ConformalLayer = QuantileLayer(coverage)
+        layer.calibrate(age, probabilities, true)
+        return layer
     found, kept = slice(0, None, 2), slice(1, None, 2)
-    knots, errors = estimate_difficulty(answers.age[found], true[found])
-    interval = ErrorInterval(level, knots, errors)
-    interval.calibrate(answers.age[kept], None, true[kept])
-    return interval
+    knots, errors = estimate_difficulty(age[found], true[found])
+    layer = DifficultyLayer(coverage, knots, errors)
+    layer.calibrate(age[kept], None, true[kept])
+    return layer
 
 
-def faces_to_calibrate(level: float, head: str) -> int:
-    """The fewest faces that `fit_interval` can work with."""
-    needed = math.ceil(level / (1 - level) - 1e-9)
+def faces_to_calibrate(coverage: float, head: str) -> int:
+    """The fewest faces that `fit_conformal` can work with."""
+    needed = math.ceil(coverage / (1 - coverage) - 1e-9)
     return needed if head == "distribution" else 2 * needed
 
 
-def conformal_quantile(scores: NDArray[np.float64], level: float) -> float:
-    """The ceil((n + 1) * level)-th smallest score: a new exchangeable one is at most that with probability >= level.
+def conformal_quantile(scores: NDArray[np.float64], coverage: float) -> float:
+    """The ceil((n + 1) * coverage)-th smallest score: a new exchangeable one is at most that with such a probability.
 
-    Raises ValueError where n is too small for the level to be had at all.
+    Raises ValueError where n is too small for the coverage.
     """
-    rank = math.ceil((len(scores) + 1) * level - 1e-9)  # 10 * 0.9 is a little more than 9 in binary
+    rank = math.ceil((len(scores) + 1) * coverage - 1e-9)  # 10 * 0.9 is a little more than 9 in binary
     if rank > len(scores):
-        raise ValueError(f"{len(scores)} faces are too few to calibrate at {level:g}")
+        raise ValueError(f"{len(scores)} faces are too few to calibrate at {coverage:g}")
     return float(np.sort(scores)[rank - 1])
 
 

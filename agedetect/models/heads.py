@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agedetect.models.shared_batch import SharedDropout
 from agedetect_runtime.spec import MAX_AGE, MIN_AGE
 
 BINS = int(MAX_AGE - MIN_AGE) + 1
@@ -91,20 +92,3 @@ HEADS: dict[str, type[RegressionHead] | type[DistributionHead]] = {
 def expectation(probabilities: Tensor, years: Tensor) -> Tensor:
     """(B, K) and (K,) -> (B,), years."""
     return (probabilities * years).sum(dim=1)
-
-
-class SharedDropout(nn.Dropout):
-    """Dropout whose mask doesn't depend on how many processes share the batch.
-
-    The mask is drawn for the whole batch from the CPU's generator, which every process seeds alike, and each of the
-    `world` processes takes the rows it holds: rank, rank + world, ...
-    """
-
-    rank, world = 0, 1
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return input
-        rows, width = input.shape
-        kept = torch.rand(rows * self.world, width)[self.rank :: self.world] >= self.p
-        return input * kept.to(input.device) / (1 - self.p)

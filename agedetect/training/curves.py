@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from agedetect.training.phases import Epoch
+from agedetect.tracking.checkpoints import Epoch
 
 
 def curves(epochs: Sequence[Epoch]) -> Figure:

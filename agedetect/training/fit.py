@@ -20,10 +20,12 @@ from agedetect.errors import DataError, RunError
 from agedetect.evaluation.metrics import measure
 from agedetect.models.losses import Loss, choose_loss
 from agedetect.models.model import AgeModel
+from agedetect.models.shared_batch import share_batches
+from agedetect.tracking.checkpoints import Epoch, Snapshot
 from agedetect.training.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
-from agedetect.training.distributed import gather_rows, share_batches, to_numpy
+from agedetect.training.distributed import gather_rows, to_numpy
 from agedetect.training.ema import exponential_moving_average
-from agedetect.training.phases import Epoch, Phase, Snapshot, plan
+from agedetect.training.phases import Phase, plan
 from agedetect.training.progress import Bar, Progress
 from agedetect.training.schedule import LearningRateSchedule
 
@@ -32,7 +34,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Task:
-    """A phase made concrete: what is trained, on which batches of an epoch, and how it is judged.
+    """A phase made concrete: what is trained, on which batches of an epoch, and how it is evaluated.
 
     `forward` maps a batch's inputs to the head's outputs, `validate` gives those of the validation faces.
     """
@@ -43,7 +45,7 @@ class Task:
     batches: Callable[[int], Iterable[Batch]]
     steps: int
     validate: Callable[[], Tensor]
-    averaged: AveragedModel | None = None
+    ema: AveragedModel | None = None
 
 
 class Fit:
@@ -78,47 +80,47 @@ class Fit:
             if done >= phase.last:
                 continue
             task = self._head_task(phase) if phase.part == "head" else self._full_task(phase)
-            rates = LearningRateSchedule(task.optimizer, phase, self.config, task.steps)
+            schedule = LearningRateSchedule(task.optimizer, phase, self.config, task.steps)
             if start and done >= phase.first:
                 task.optimizer.load_state_dict(start.optimizer)
-                rates.load_state_dict(start.scheduler)
-                if task.averaged:
-                    task.averaged.load_state_dict(start.averaged)
+                schedule.load_state_dict(start.scheduler)
+                if task.ema:
+                    task.ema.load_state_dict(start.ema)
             for number in range(max(done + 1, phase.first), phase.last + 1):
-                yield self._epoch(number, phase, task, rates)
+                yield self._epoch(number, phase, task, schedule)
 
-    def _epoch(self, number: int, phase: Phase, task: Task, rates: LearningRateSchedule) -> tuple[Epoch, Snapshot]:
+    def _epoch(self, number: int, phase: Phase, task: Task, schedule: LearningRateSchedule) -> tuple[Epoch, Snapshot]:
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # dropout's stream: the epoch's own
         images = task.steps * self.config.batch_size
         began = time.perf_counter()
         with self.progress.bar(f"epoch {number}/{self.config.epochs} ({phase.part})", images) as bar:
-            loss = self._train(task, number, (number - phase.first) * task.steps, rates, bar)
+            loss = self._train(task, number, (number - phase.first) * task.steps, schedule, bar)
         speed = images / (time.perf_counter() - began)
-        outputs, rate = task.validate(), rates.current
+        outputs, rate = task.validate(), schedule.current
         ages = torch.tensor([face.age for face in self.validation], device=outputs.device, dtype=torch.float32)
         metrics = measure(to_numpy(ages), to_numpy(self.model.age(outputs)))
         if not math.isfinite(loss + metrics.mae):
             raise RunError(f"epoch {number}: the loss is no longer a number: lower the learning rate of this phase")
         self.progress.validation_mae = metrics.mae
-        rates.after_epoch(metrics.mae)
+        schedule.after_epoch(metrics.mae)
         epoch = Epoch(number, phase.part, loss, float(self.loss(outputs, ages)), metrics, rate, speed)
-        averaged = task.averaged.state_dict() if task.averaged else {}
-        states = self.model.state_dict(), averaged, task.optimizer.state_dict(), rates.state_dict()
+        ema = task.ema.state_dict() if task.ema else {}
+        states = self.model.state_dict(), ema, task.optimizer.state_dict(), schedule.state_dict()
         return epoch, Snapshot(number, *states)
 
-    def _train(self, task: Task, number: int, first_step: int, rates: LearningRateSchedule, bar: Bar) -> float:
+    def _train(self, task: Task, number: int, first_step: int, schedule: LearningRateSchedule, bar: Bar) -> float:
         """One pass over the training images. Returns their mean loss."""
         self.model.eval()
         task.module.train()
         total, steps = torch.zeros((), device=self.fabric.device), 0
         for inputs, ages in task.batches(number):
-            rates.before_step(first_step + steps)
+            schedule.before_step(first_step + steps)
             loss = self.loss(task.forward(inputs), ages)
             self.fabric.backward(loss)
             task.optimizer.step()
             task.optimizer.zero_grad()
-            if task.averaged:
-                task.averaged.update_parameters(self.model)
+            if task.ema:
+                task.ema.update_parameters(self.model)
             total, steps = total + loss.detach(), steps + 1
             bar.advance(self.config.batch_size, total, steps)
         return float(cast(Tensor, self.fabric.all_reduce(total / steps, reduce_op="mean")))
@@ -128,7 +130,7 @@ class Fit:
         self.model.requires_grad_(False)
         self.model.head.requires_grad_(True)
         features = self.map_faces(self.model.features, self.train, "training features")
-        judged = self.map_faces(self.model.features, self.validation, "validation features")
+        evaluated = self.map_faces(self.model.features, self.validation, "validation features")
         ages = torch.tensor([face.age for face in self.train], device=self.fabric.device, dtype=torch.float32)
         batches = ShuffledBatches(len(self.train), self.config.batch_size, seed=self.config.seed)
 
@@ -140,7 +142,7 @@ class Fit:
 
         @torch.no_grad()
         def validate() -> Tensor:
-            outputs: Tensor = self.model.head.eval()(judged)
+            outputs: Tensor = self.model.head.eval()(evaluated)
             return outputs
 
         optimizer = self._adamw(self.model.head, phase)
@@ -148,10 +150,10 @@ class Fit:
 
     def _full_task(self, phase: Phase) -> Task:
         self.model.requires_grad_(True)
-        share_batches(self.model, self.fabric)
+        share_batches(self.model, rank=self.fabric.global_rank, world=self.fabric.world_size)
         module, optimizer = self.fabric.setup(self.model, self._adamw(self.model, phase))
-        averaged = exponential_moving_average(self.model, self.config.ema_decay) if self.config.ema_decay else None
-        judged = averaged.module if averaged else self.model
+        ema = exponential_moving_average(self.model, self.config.ema_decay) if self.config.ema_decay else None
+        evaluated = ema.module if ema else self.model
         batches = ShuffledBatches(
             len(self.train),
             self.config.batch_size,
@@ -166,12 +168,12 @@ class Fit:
             return loaded
 
         def validate() -> Tensor:
-            return self.map_faces(judged.eval(), self.validation, "validation")
+            return self.map_faces(evaluated.eval(), self.validation, "validation")
 
-        return Task(self.model, module, optimizer, epoch_batches, len(batches), validate, averaged)
+        return Task(self.model, module, optimizer, epoch_batches, len(batches), validate, ema)
 
     def predict(self, faces: Sequence[Face], label: str) -> Tensor:
-        """The head's outputs, (N, C), in float32 and evaluation mode: what an exported file answers from."""
+        """The head's outputs, (N, C), in float32 and evaluation mode: what an exported file computes."""
         return self.map_faces(self.model, faces, label)
 
     @torch.no_grad()

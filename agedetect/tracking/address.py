@@ -1,4 +1,4 @@
-"""What a user may name as the source of an export, told apart without importing MLflow."""
+"""How a user names a model that MLflow knows, told apart without importing MLflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOGGED = re.compile(r"runs:/[^/]+/.+|models:/m-[0-9a-f]{32}")
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A parsed source: `name` with `alias` or `version`, `folder`, or just `uri` for a run's."""
+    """A parsed address: `name` with `alias` or `version`, `folder`, or just `uri` for a run's."""
 
     uri: str
     name: str | None = None
@@ -24,7 +24,7 @@ class Address:
 
     @classmethod
     def parse(cls, uri: str) -> Address:
-        """Raises ValueError, saying what a source looks like."""
+        """Raises ValueError, saying what an address looks like."""
         if match := _REGISTERED.fullmatch(uri):
             return cls(uri=uri, name=match["name"], alias=match["alias"], version=match["version"])
         if _LOGGED.fullmatch(uri):
@@ -32,6 +32,6 @@ class Address:
         if is_folder(uri):
             return cls(uri=uri, folder=Path(uri))
         raise ValueError(
-            f"{uri!r} is no model source; give models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model "
+            f"{uri!r} is no model address; give models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model "
             "or an MLflow model folder that exists"
         )

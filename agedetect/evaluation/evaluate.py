@@ -14,6 +14,7 @@ from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.predictor import Predictor, Progress
 from agedetect.evaluation.result import Context, Evaluation, evaluate_predictions
 from agedetect.evaluation.subset import TEST_WHY, EvaluationSet, choose_faces, faces_for_both
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE
 
 OpenBar = Callable[[str, int], AbstractContextManager[Progress]]  # (label, images): a progress bar
 
@@ -41,9 +42,8 @@ def evaluate_model(
         skipped=len(face_set.skipped),
         nominal_coverage=predictor.spec.coverage,
     )
-    median = predictor.spec.provenance.get("median_training_age")
-    known = float(median) if isinstance(median, int | float) else None
-    return evaluate_predictions(predictions, context, training_median=known, leakage=leakage)
+    median = _age(predictor.spec.provenance.get("median_training_age"))
+    return evaluate_predictions(predictions, context, training_median=median, leakage=leakage)
 
 
 def compare_models(
@@ -94,6 +94,13 @@ def _predict(
 ) -> Predictions:
     with open_bar(label, len(faces)) as progress:
         return predictor.predict(faces, flip_tta=flip_tta, progress=progress)
+
+
+def _age(value: object) -> float | None:
+    """Provenance is free JSON: None for what is no age."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if MIN_AGE <= value <= MAX_AGE else None
 
 
 def _why(chosen: EvaluationSet, flip_tta: bool) -> str:

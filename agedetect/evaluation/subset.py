@@ -65,10 +65,10 @@ def own_split(faces: Sequence[Face], provenance: Mapping[str, object]) -> Splits
     split = provenance.get("split")
     named = {"protocol": "holdout", "seed": 0, "fold": 0, **(split if isinstance(split, Mapping) else {})}
     protocol, seed, fold = named["protocol"], named["seed"], named["fold"]
-    if protocol not in PROTOCOLS or not isinstance(seed, int) or not isinstance(fold, int):
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS or type(seed) is not int or type(fold) is not int:
         return None
     try:
-        splits = split_faces(faces, seed=seed, protocol=str(protocol), fold=fold)
+        splits = split_faces(faces, seed=seed, protocol=protocol, fold=fold)
     except DataError:  # too few for such a split: so they aren't the same
         return None
     return splits if splits.fingerprint == provenance.get("split_fingerprint") else None

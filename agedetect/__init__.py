@@ -1,8 +1,143 @@
-"""Training and evaluation of age estimators on face images, tracked in MLflow."""
+"""Ages from faces: read labelled faces, train, evaluate, compare and export, each by one call.
 
+    from agedetect import TrainConfig, evaluate, export, read_faces, train
+
+    faces = read_faces("UTKFace_data")
+    run = train(faces, TrainConfig(model_name="resnet50", epochs=11))
+    print(evaluate(run.model, faces))
+    export(run.model, "age.onnx")
+
+Importing it is cheap: torch, MLflow and the others are imported by what needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agedetect.config import TrainConfig
+    from agedetect.data.faces import FaceSet, read_faces
+    from agedetect.evaluation.evaluate import OpenBar
+    from agedetect.evaluation.predictor import Predictor
+    from agedetect.reports.report import ComparisonReport, EvaluationReport
+    from agedetect.tracking.registry import Registered
+    from agedetect.training.train import train
+    from agedetect_export.report import ParityReport
+
+    Model = str | Path | Registered | Predictor
+
+__all__ = ["TrainConfig", "compare", "evaluate", "export", "load_model", "read_faces", "train"]
 
 try:
     __version__ = version("agedetect")
 except PackageNotFoundError:  # run from a checkout that isn't installed, as `mlflow run` does
     __version__ = "0+checkout"
+
+_HOMES = {
+    "TrainConfig": "agedetect.config",
+    "read_faces": "agedetect.data.faces",
+    "train": "agedetect.training.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use (PEP 562)."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_model(model: Model) -> Predictor:
+    """A model to predict with: an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model, an MLflow
+    model folder, or the `model` of a training run.
+
+    Its `predict(faces)` gives Predictions, its `spec` says what it is. Nothing in it is unpickled or evaluated. Raises
+    AgedetectError where it can't be loaded.
+    """
+    from agedetect.evaluation.predictor import Predictor, open_exported
+
+    if isinstance(model, Predictor):
+        return model
+    address = str(model) if isinstance(model, str | Path) else model.uri
+    if address.lower().endswith(".onnx"):
+        return open_exported(address)
+    from agedetect.tracking.reading import load_registered_model
+
+    return load_registered_model(address)
+
+
+def evaluate(
+    model: Model,
+    faces: FaceSet | str | Path,
+    *,
+    split: str = "auto",
+    flip_tta: bool = False,
+    bar: OpenBar | None = None,
+) -> EvaluationReport:
+    """What a model is worth on labelled faces; the report shows itself, and has `to_frame` and `save`.
+
+    `split` is "test", "validation" or "all"; "auto" is the test split where the faces are those of the model's own
+    training run, else all of them. With `flip_tta` each prediction is the mean over the face and its mirror image.
+    `bar` opens a progress bar. Raises AgedetectError where the model, the faces or the split can't be used.
+    """
+    from agedetect.evaluation.evaluate import evaluate_model, no_bar
+    from agedetect.reports.report import EvaluationReport
+
+    predictor = load_model(model)
+    result = evaluate_model(predictor, _face_set(faces), split, flip_tta=flip_tta, bar=bar or no_bar)
+    return EvaluationReport(result)
+
+
+def compare(
+    first: Model,
+    second: Model,
+    faces: FaceSet | str | Path,
+    *,
+    split: str = "auto",
+    flip_tta: bool = False,
+    bar: OpenBar | None = None,
+) -> ComparisonReport:
+    """Which of two models is better on faces that trained neither, or that the faces don't show it.
+
+    The options are those of `evaluate`. Raises DataError where there are no such faces.
+    """
+    from agedetect.evaluation.evaluate import compare_models, no_bar
+    from agedetect.reports.report import ComparisonReport
+
+    models = load_model(first), load_model(second)
+    result = compare_models(*models, _face_set(faces), split, flip_tta=flip_tta, bar=bar or no_bar)
+    return ComparisonReport(result)
+
+
+def export(
+    model: Model,
+    output: str | Path,
+    *,
+    precision: str = "float32",
+    faces: str | Path | None = None,
+    force: bool = False,
+) -> ParityReport:
+    """Write a registered model as one ONNX file, if it gives the same ages as the network; the parity report.
+
+    Compared on the validation images of the model's run, or on those of the folder `faces`. `precision` may be "int8",
+    which is refused where it costs accuracy; `force` replaces an earlier file. Raises AgedetectError where the ages
+    differ or the file can't be written, and leaves none.
+    """
+    from agedetect_export.export import ExportOptions, export_model
+
+    folder = None if faces is None else Path(faces)
+    options = ExportOptions(precision=precision, faces=folder, force=force)
+    return export_model(load_model(model), Path(output), options)
+
+
+def _face_set(faces: FaceSet | str | Path) -> FaceSet:
+    from agedetect.data.faces import FaceSet, read_faces
+
+    return faces if isinstance(faces, FaceSet) else read_faces(Path(faces))

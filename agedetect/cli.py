@@ -7,28 +7,39 @@ import logging
 import signal
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agedetect import __version__
-from agedetect.config import TrainConfig
+from agedetect.config import RENAMED, TrainConfig
 from agedetect.errors import ConfigError
-from agedetect.stopping import stop_signals
+from agedetect.tracking.signals import stop_signals
 from agedetect_runtime.terminal import needs_extra, one_line_errors
 
 if TYPE_CHECKING:
-    from agedetect.faces import Face
-    from agedetect.judge import Ask
-    from agedetect.predictions import Predictions
-    from agedetect.predictor import Predictor
+    from agedetect.reports.report import ComparisonReport, EvaluationReport
 
-SIDES = ("auto", "test", "validation", "all")
+SPLITS = ("auto", "test", "validation", "all")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def _current_name(name: str) -> str:
+    """Former names of options, taken until the next version; `mlflow run -P NAME=...` gives them with underscores."""
+    renamed = {"side": "split", "flip_average": "flip_tta", **RENAMED}
+    found = renamed.get(name.replace("-", "_"))
+    return found.replace("_", "-") if found else name
+
+
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "token_normalize_func": _current_name,
+    }
+)
 @click.version_option(__version__)
 def main() -> None:
     """Train age estimators on face images, and look at the data first."""
@@ -68,27 +79,25 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
     for number in stop_signals():
         if signal.getsignal(number) is not signal.SIG_IGN:  # which is what nohup makes of a closed terminal
             signal.signal(number, signal.default_int_handler)
-    with one_line_errors():
-        with needs_extra("train"):
-            from agedetect import tracking
-            from agedetect.train import train, train_folds
+    with one_line_errors(), needs_extra("train"):
+        from agedetect.tracking.runs import Interrupted
+        from agedetect.training.train import train
+
         try:
-            config = tracking.read_config(resume) if resume else config
-            if config.all_folds:
-                click.echo(_of_folds([figures["mae"] for figures in train_folds(config, resume=resume)]))
-                return
-            trained = train(config, resume=resume)
-        except tracking.Interrupted as stop:
-            hint = f" Go on with: agedetect train --resume {stop.run_id}" if stop.resumable else ""
+            trained = train(config=None if resume else config, resume=resume)
+        except Interrupted as stop:
+            hint = f" Resume it with: agedetect train --resume {stop.run_id}" if stop.resumable else ""
             click.echo(f"Stopped.{hint}", err=True)
             sys.exit(130)
-    if trained.model:
-        click.echo(f"test MAE {trained.test.mae:.3f} years, model {trained.model.uri}")
+    if trained.folds:
+        click.echo(_of_folds([metrics["mae"] for metrics in trained.folds]))
+    elif trained.logged:
+        click.echo(f"test MAE {trained.metrics['mae']:.3f} years, model {trained.logged.uri}")
 
 
 def _of_folds(errors: list[float]) -> str:
-    mean, deviation = statistics.mean(errors), statistics.stdev(errors)
-    return f"test MAE {mean:.3f} years, standard deviation {deviation:.3f} over {len(errors)} folds"
+    mean, std = statistics.mean(errors), statistics.stdev(errors)
+    return f"test MAE {mean:.3f} years, standard deviation {std:.3f} over {len(errors)} folds"
 
 
 @main.command("audit")
@@ -101,8 +110,10 @@ def audit_command(data: Path, output: Path) -> None:
     agedetect audit UTKFace_data --output audit
     """
     with one_line_errors():
-        from agedetect.audit import audit, format_audit, write_audit
-        from agedetect.faces import read_faces
+        from agedetect.data.audit import audit
+        from agedetect.data.faces import read_faces
+        from agedetect.reports.audit_text import format_audit
+        from agedetect.reports.write import write_audit
 
         face_set = read_faces(data)
         report = audit(face_set)
@@ -114,18 +125,18 @@ def audit_command(data: Path, output: Path) -> None:
 @main.command("evaluate")
 @click.argument("models", metavar="MODEL [OTHER]", nargs=-1, required=True)
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--side", type=click.Choice(SIDES), default="auto", help="Of the model's split; auto: its test side.")
+@click.option("--split", type=click.Choice(SPLITS), default="auto", help="Of the model's run; auto: its test split.")
 @click.option("--output", type=click.Path(path_type=Path), default="evaluation", help="Folder of the report.")
 @click.option(
-    "--flip-average",
+    "--flip-tta",
     is_flag=True,
-    help="Answer with the mean over a face and its mirror image; the intervals are calibrated for the face alone.",
+    help="Test-time flip: predict the mean over a face and its mirror image; intervals are calibrated for the face.",
 )
-def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Path, flip_average: bool) -> None:
-    """Judge MODEL on the labelled faces of DATA (a folder, archive or CSV manifest), or compare it with OTHER.
+def evaluate_command(models: tuple[str, ...], data: Path, split: str, output: Path, flip_tta: bool) -> None:
+    """Evaluate MODEL on the labelled faces of DATA (a folder, archive or CSV manifest), or compare it with OTHER.
 
     A model is an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder.
-    Where DATA is what trained it, only the faces that it never saw count.
+    Where DATA is what trained it, only its test split counts.
 
     \b
     agedetect evaluate model.onnx UTKFace_data --output evaluation
@@ -134,41 +145,27 @@ def evaluate_command(models: tuple[str, ...], data: Path, side: str, output: Pat
     if len(models) > 2:
         raise click.UsageError(f"{len(models)} models: give one, or two to compare")
     with one_line_errors(), needs_extra("train"):
-        from agedetect.comparison import format_comparison
-        from agedetect.evaluation_files import write_evaluation
-        from agedetect.evaluation_text import format_evaluation
-        from agedetect.faces import read_faces
-        from agedetect.files import write_whole
-        from agedetect.judge import judge, judge_two
-        from agedetect.predictor import open_predictor
+        from agedetect import compare, evaluate, load_model, read_faces
 
-        predictors = [open_predictor(model) for model in models]
-        face_set = read_faces(data)
-        ask = _asking(flip_average)
-        if len(predictors) == 2:
-            first, second = predictors
-            comparison = judge_two(first, second, face_set, side, flip_average=flip_average, ask=ask)
-            written = [output / "comparison.json"]
-            write_whole(written[0], comparison.to_json())
-            click.echo(format_comparison(comparison))
+        first, *others = [load_model(model) for model in models]  # before the images are read, which takes longer
+        faces = read_faces(data)
+        report: EvaluationReport | ComparisonReport
+        if others:
+            report = compare(first, others[0], faces, split=split, flip_tta=flip_tta, bar=_bar)
         else:
-            result = judge(predictors[0], face_set, side, flip_average=flip_average, ask=ask)
-            written = write_evaluation(result, output)[:2]
-            click.echo(format_evaluation(result))
-    click.echo(f"\nWritten: {', '.join(map(str, written))}")
+            report = evaluate(first, faces, split=split, flip_tta=flip_tta, bar=_bar)
+        written = report.save(output)
+        click.echo(str(report))
+    click.echo(f"\nWritten: {', '.join(map(str, written[:2]))}")
 
 
-def _asking(flip_average: bool) -> Ask:
-    """Asks a model, with a bar on a terminal."""
+@contextmanager
+def _bar(label: str, images: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar on a terminal."""
     from tqdm import tqdm
 
-    from agedetect.predictor import predict
-
-    def ask(predictor: Predictor, faces: tuple[Face, ...], label: str) -> Predictions:
-        with tqdm(total=len(faces), desc=label, unit="img", disable=None, leave=False) as bar:
-            return predict(predictor, faces, flip_average=flip_average, done=bar.update)
-
-    return ask
+    with tqdm(total=images, desc=label, unit="img", disable=None, leave=False) as bar:
+        yield bar.update
 
 
 @main.command("draw")
@@ -182,7 +179,7 @@ def draw_command(out: Path, count: int, seed: int) -> None:
     agedetect draw drawn_faces --count 600
     """
     with one_line_errors():
-        from agedetect.drawn import draw_faces
+        from agedetect.synthetic.faces import draw_faces
 
         draw_faces(out, count, seed)
     click.echo(f"{count} drawn faces in {out}")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from agedetect.data.protocols import PROTOCOLS
 from agedetect.errors import ConfigError
-from agedetect.protocols import PROTOCOLS
 
 BACKBONES = ("resnet50", "resnet34", "efficientnet_b0", "mobilenet_v2")
 DEVICES = ("auto", "cpu", "cuda")
@@ -24,11 +24,14 @@ LOSSES = ("auto", *HEAD_OF_LOSS)
 DEFAULT_LOSS = {"regression": "mse", "distribution": "soft_labels"}
 AUGMENTATIONS = ("flip", "rotate", "crop", "colour", "blur", "jpeg", "erase")
 SCHEDULES = ("plateau", "cosine")
+RENAMED = {"full_learning_rate": "finetune_learning_rate", "flip_average": "flip_tta"}  # former names, for one version
 
 
-def parameter(default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None) -> Any:
-    """A field that becomes a command-line option; `low` is the least value allowed."""
-    return field(default=default, metadata={"help": help, "choices": choices, "low": low})
+def parameter(
+    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
+) -> Any:
+    """A field that becomes a command-line option; `low` and `high` are the least and largest values allowed."""
+    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +44,22 @@ class TrainConfig:
     epochs: int = parameter(20, "Epochs in total, the head phase included.", low=1)
     head_epochs: int = parameter(3, "Epochs of the head phase, the backbone frozen.", low=0)
     learning_rate: float = parameter(1e-3, "AdamW's rate in the head phase.", low=0)
-    full_learning_rate: float = parameter(5e-4, "AdamW's rate when everything trains.", low=0)
+    finetune_learning_rate: float = parameter(5e-4, "AdamW's rate in the fine-tuning phase.", low=0)
     weight_decay: float = parameter(1e-2, "AdamW's weight decay.", low=0)
     batch_size: int = parameter(32, "Images a step, over all processes together.", low=2)
-    image_size: int = parameter(224, "Side of the square the network sees, in pixels.", low=32)
+    image_size: int = parameter(224, "Side of the square the network sees, in pixels.", low=32, high=1024)
     head: str = parameter("distribution", "A distribution over whole years, or one number.", choices=HEADS)
     loss: str = parameter("auto", "'auto' is soft_labels for a distribution, mse for one number.", choices=LOSSES)
     use_focal_loss: bool = parameter(False, "Weigh the squared error by its size (Focal MSE).")
     label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
     dropout: float = parameter(0.1, "Dropout in the head.", low=0)
     augment: str = parameter("flip,crop", "'none', or any of flip,rotate,crop,colour,blur,jpeg,erase.")
-    schedule: str = parameter("plateau", "Of the rate in the full phase.", choices=SCHEDULES)
+    schedule: str = parameter("plateau", "Of the learning rate in the fine-tuning phase.", choices=SCHEDULES)
     plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate falls.", low=0)
-    warmup_epochs: int = parameter(0, "Epochs over which the full phase's rate rises.", low=0)
-    ema_decay: float = parameter(0.998, "Of the weights' moving average, a step; 0: none.", low=0)
-    flip_average: bool = parameter(False, "Answer with the mean over a face and its mirror image.")
-    coverage: float = parameter(0.9, "Share of the ages that the intervals are to hold.", low=0.5)
+    warmup_epochs: int = parameter(0, "Epochs over which the fine-tuning phase's rate rises.", low=0)
+    ema_decay: float = parameter(0.998, "Decay of the weights' moving average (EMA) per step; 0: none.", low=0)
+    flip_tta: bool = parameter(False, "Test-time flip: predict the mean over a face and its mirror image.")
+    coverage: float = parameter(0.9, "Nominal coverage of the intervals.", low=0.5)
     protocol: str = parameter(
         "holdout", "80/10/10, five 60/20/20, or 80/20 of ages 21 to 60.", choices=tuple(PROTOCOLS)
     )
@@ -78,11 +81,14 @@ class TrainConfig:
     def _out_of_bounds(self) -> list[str]:
         found = []
         for item in fields(self):
-            value, choices, low = getattr(self, item.name), item.metadata["choices"], item.metadata["low"]
+            value, choices = getattr(self, item.name), item.metadata["choices"]
+            low, high = item.metadata["low"], item.metadata["high"]
             if choices and value not in choices:
                 found.append(f"{item.name}={value}: is none of {', '.join(choices)}")
             if low is not None and not value >= low:
                 found.append(f"{item.name}={value}: must be at least {low:g}")
+            if high is not None and not value <= high:
+                found.append(f"{item.name}={value}: must be at most {high:g}")
         return found
 
     def _contradictions(self) -> list[str]:
@@ -134,6 +140,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
         """Raises ConfigError for a name that this version doesn't know."""
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
             raise ConfigError(f"unknown parameter {', '.join(unknown)}")

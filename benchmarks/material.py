@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from agedetect.drawn import draw_face, draw_faces
-from agedetect.model import build_model
+from agedetect.models.model import build_model
+from agedetect.synthetic.faces import draw_face, draw_faces
 from agedetect_export.convert import convert
 from agedetect_runtime import ModelSpec
 from agedetect_runtime.listing import walk_images

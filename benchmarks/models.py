@@ -23,17 +23,17 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from agedetect.drawn import draw_face
-from agedetect.heads import MAX_AGE, MIN_AGE
-from agedetect.intervals import QuantileInterval
-from agedetect.model import build_model
-from agedetect.program import AgeProgram
-from agedetect_export import convert, reduction, registry
-from agedetect_export.columns import name_columns
+from agedetect.models.conformal import QuantileLayer
+from agedetect.models.inference import CalibratedModel
+from agedetect.models.model import build_model
+from agedetect.synthetic.faces import draw_face
+from agedetect.tracking.reading import load_registered_model
+from agedetect_export import convert, reduction
 from agedetect_export.precision import MAE_BUDGET_YEARS
 from agedetect_export.quantize import Quantizer
 from agedetect_runtime import AgeEstimator, ModelSpec
 from agedetect_runtime.images import load_face
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE
 from benchmarks.peers import Point, plot
 
 BACKBONES = ("mobilenet_v2", "efficientnet_b0", "resnet34", "resnet50")
@@ -99,7 +99,7 @@ def untrained(backbone: str, size: int, folder: Path) -> list[Path]:
         coverage=0.9,
         head="distribution",
     )
-    program = name_columns(AgeProgram(model, QuantileInterval(0.9)).eval(), spec)
+    program = CalibratedModel(model, QuantileLayer(0.9)).eval()
     exact, reduced = folder / "float32.onnx", folder / "int8.onnx"
     convert.convert(program, spec, exact)
     convert.save(Quantizer(onnx.load(exact), draw_batch(size)[:CALIBRATION_FACES]).build(), spec, reduced)
@@ -144,24 +144,24 @@ def best_seconds(runs: Sequence[Callable[[], object]], seconds: float) -> list[f
 
 def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
     """Convert and quantize as the exporter does; the MAE is on the run's validation faces."""
-    source = registry.load_source(uri)
-    faces = reduction.run_faces(source)
+    trained = load_registered_model(uri)
+    faces = reduction.run_faces(trained)
     with TemporaryDirectory() as name:
         exact, reduced = Path(name) / "float32.onnx", Path(name) / "int8.onnx"
-        convert.convert(source.program, source.spec, exact)
+        convert.convert(trained.network, trained.spec, exact)
         report = reduction.reduce(
             exact,
             reduced,
-            source.spec,
+            trained.spec,
             faces,
             precision="int8",
             budget_years=MAE_BUDGET_YEARS,
             tell=lambda line: click.echo(line, err=True),
         )
-        click.echo(f"\n{source.label}: {source.spec.backbone} at {source.spec.image_size} px\n\n{report.to_text()}\n")
+        click.echo(f"\n{trained.name}: {trained.spec.backbone} at {trained.spec.image_size} px\n\n{report.to_text()}\n")
         paths = [path for path, _ in faces.validation[: 8 * max(BATCHES)]]
         batch = np.stack(
-            [load_face(path, source.spec.image_size, source.spec.resampling) for path in paths[: max(BATCHES)]]
+            [load_face(path, trained.spec.image_size, trained.spec.resampling) for path in paths[: max(BATCHES)]]
         )
         bare = measure([exact, reduced], batch, threads=threads, seconds=seconds)
         calls = one_by_one([exact, reduced], paths, predict_each, threads=threads, seconds=seconds)
@@ -176,7 +176,7 @@ def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
             f"predict, {stream:,.0f} by predict_many; bare: {rates}"
         )
         if mae is not None and (item.precision == "float32" or report.passed):  # what the exporter would write
-            name = f"{source.spec.backbone} {source.spec.image_size} px {item.precision}"
+            name = f"{trained.spec.backbone} {trained.spec.image_size} px {item.precision}"
             yield Point(name, min(call, stream), max(call, stream), mae, mae)
 
 

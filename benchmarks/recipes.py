@@ -17,16 +17,18 @@ from pathlib import Path
 import click
 import numpy as np
 
-from agedetect.bootstrap import bounded_mean
-from agedetect.comparison import compare
-from agedetect.faces import read_faces
-from agedetect.predictions import Predictions
-from agedetect.predictor import open_predictor, predict
-from agedetect.sides import choose_faces
-from agedetect.splits import split_faces
+from agedetect import load_model
+from agedetect.data.faces import read_faces
+from agedetect.data.splits import split_faces
+from agedetect.evaluation.bootstrap import mean_estimate
+from agedetect.evaluation.comparison import compare_predictions
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.subset import choose_faces
 
 BUDGET = "--image-size 64 --epochs 9 --head-epochs 1 --protocol folds5 --fold 0"
-PLAIN = "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --full-learning-rate 3e-4"
+PLAIN = (
+    "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --finetune-learning-rate 3e-4"
+)
 BASE = "--augment flip,crop --loss dldl_v2 --schedule cosine --warmup-epochs 1"
 DEFAULT = "--augment flip,crop --loss soft_labels --schedule plateau --warmup-epochs 1"
 RECIPES = {
@@ -40,8 +42,8 @@ RECIPES = {
     "no averaged weights": f"{BASE} --ema-decay 0",
     "plateau": f"{BASE} --schedule plateau",
     "no warm-up": f"{BASE} --warmup-epochs 0",
-    "rate 1e-3": f"{BASE} --full-learning-rate 1e-3",
-    "rate 2.5e-4": f"{BASE} --full-learning-rate 2.5e-4",
+    "rate 1e-3": f"{BASE} --finetune-learning-rate 1e-3",
+    "rate 2.5e-4": f"{BASE} --finetune-learning-rate 2.5e-4",
     "no augmentation": f"{BASE} --augment none",
     "flips only": f"{BASE} --augment flip",
     "rotation": f"{BASE} --augment flip,crop,rotate",
@@ -103,20 +105,20 @@ def compare_command(data: Path, only: tuple[str, ...], against: str) -> None:
     """The validation MAE of each recipe, and its paired difference from the base's, with 95% intervals."""
     face_set = read_faces(data)
 
-    def answers(name: str, flip_average: bool = False) -> Predictions:
-        predictor = open_predictor(f"models:/{registered(name)}@candidate")
-        return predict(predictor, choose_faces(face_set, predictor.spec, "validation").faces, flip_average=flip_average)
+    def predictions(name: str, flip_tta: bool = False) -> Predictions:
+        model = load_model(f"models:/{registered(name)}@candidate")
+        return model.predict(choose_faces(face_set, model.spec, "validation").faces, flip_tta=flip_tta)
 
-    base = answers(against)
+    base = predictions(against)
     click.echo(f"| recipe | flags | validation MAE (n={len(base.faces):,}) | against {against} |\n|---|---|---|---|")
     for name in only or RECIPES:
-        echo_row(name, RECIPES[name], answers(name), base)
-    echo_row("mirror average", f"{RECIPES[against]}, asked twice", answers(against, flip_average=True), base)
+        echo_row(name, RECIPES[name], predictions(name), base)
+    echo_row("test-time flip", f"{RECIPES[against]} --flip-tta", predictions(against, flip_tta=True), base)
 
 
 def echo_row(name: str, flags: str, found: Predictions, base: Predictions) -> None:
-    mae = bounded_mean(np.abs(found.error))
-    gain = compare(base, found).overall.advantage  # its MAE minus the base's
+    mae = mean_estimate(np.abs(found.error))
+    gain = compare_predictions(base, found).overall.advantage  # its MAE minus the base's
     click.echo(
         f"| {name} | `{flags}` | {mae.value:.2f} ({mae.low:.2f} to {mae.high:.2f}) "
         f"| {gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) |"

@@ -17,13 +17,13 @@ import click
 import torch
 
 from agedetect.config import BACKBONES, DEVICES, TrainConfig
-from agedetect.drawn import draw_faces
-from agedetect.faces import read_faces
-from agedetect.fit import Fit
-from agedetect.losses import choose_loss
-from agedetect.model import build_model
-from agedetect.processes import keep_freed_memory, open_fabric
-from agedetect.progress import Progress
+from agedetect.data.faces import read_faces
+from agedetect.models.losses import choose_loss
+from agedetect.models.model import build_model
+from agedetect.synthetic.faces import draw_faces
+from agedetect.training.distributed import keep_freed_memory, open_fabric
+from agedetect.training.fit import Fit
+from agedetect.training.progress import Progress
 
 
 @click.command()

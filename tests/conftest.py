@@ -23,7 +23,7 @@ SMALL_RUN = {
     "batch_size": 16,
     "epochs": 4,
     "head_epochs": 2,
-    "full_learning_rate": 1e-5,  # small steps, so that rounding does not grow: the processes are compared
+    "finetune_learning_rate": 1e-5,  # small steps, so that rounding does not grow: the processes are compared
     "warmup_epochs": 1,  # and smaller ones first
     "workers": 0,
     "device": "cpu",
@@ -55,7 +55,7 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 @pytest.fixture(scope="session")
 def drawn_faces(shared: Path) -> Path:
     """A folder of 160 drawn faces in UTKFace's layout."""
-    from agedetect.drawn import draw_faces
+    from agedetect.synthetic.faces import draw_faces
 
     return made_once(shared / "faces", lambda folder: draw_faces(folder, 160, seed=1))
 

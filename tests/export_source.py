@@ -11,7 +11,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from agedetect.models.conformal import ConformalLayer, DifficultyLayer, QuantileLayer
+from agedetect.models.inference import CalibratedModel
+from agedetect.models.model import build_model
 from agedetect_runtime import ModelSpec
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE
 
 SIZE = 32
 SPEC = ModelSpec(
@@ -151,3 +155,40 @@ class DistributionAges(TinyAges):
         bins = torch.arange(117) + self.shifted_bins
         probabilities = torch.softmax(-0.5 * ((bins - years[:, None]) / 10) ** 2, dim=1)
         return years, years + 5 if self.crossed else years - 5, years + 8, probabilities
+
+
+def small_spec(run_id: str = "0" * 32, head: str = "distribution") -> ModelSpec:
+    """Of `small_model`, as the trainer writes it."""
+    return ModelSpec(
+        image_size=SIZE,
+        resampling="bilinear",
+        backbone="mobilenet_v2",
+        min_age=MIN_AGE,
+        max_age=MAX_AGE,
+        coverage=0.9,
+        head=head,
+        card="# A small model\n\nFor tests.\n",
+        provenance={
+            "run_id": run_id,
+            "split": {"protocol": "holdout", "seed": 0, "fold": 0},
+            "split_fingerprint": "f" * 32,
+            "test": {"images": 4, "mae": 12.5},
+            "data_licence": "free",
+        },
+    )
+
+
+def small_model(head: str = "distribution") -> CalibratedModel:
+    """One of the trainer's networks, untrained, whose ages differ from face to face by years."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = build_model("mobilenet_v2", "none", head=head, dropout=0.0).train()
+        for norm in (part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)):
+            norm.momentum = None  # the mean over all batches: the features of an untrained network vanish without it
+        with torch.no_grad():
+            for seed in range(20):
+                model(torch.from_numpy(draw_pixels(16, SIZE, seed=seed)))
+            model.head.output.weight.mul_(40 if head == "regression" else 12)
+    years = np.array([20.0, 60.0])
+    conformal: ConformalLayer = DifficultyLayer(0.9, years, years / 4) if head == "regression" else QuantileLayer(0.9)
+    return CalibratedModel(model, conformal).eval()

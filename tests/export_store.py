@@ -10,29 +10,25 @@ from pathlib import Path
 from urllib.parse import quote
 
 import mlflow
-import mlflow.pytorch
-import numpy as np
 import pytest
 from mlflow import MlflowClient
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
-from agedetect_export.registry import Source, load_source
-from agedetect_runtime.spec import METADATA_KEY
-from export_source import SIZE, SPEC, Store, TinyAges, draw_images
+from agedetect.tracking.reading import RegisteredModel, load_registered_model
+from agedetect.tracking.registry import log_model, register
+from export_source import Store, draw_images, draw_pixels, small_model, small_spec
 
 
 def log_like_the_trainer(root: Path) -> Store:
-    """A run with data/splits.csv and the pt2 model, registered as `agedetect` with the alias `candidate`."""
+    """A run with data/splits.csv and a model, registered as `agedetect` with the alias `candidate`."""
     images = draw_images(root / "faces", 30)
     more = draw_images(root / "more", 24, seed=6)
     table = root / "splits.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["side", "path", "age", "gender", "race", "digest"])
+        writer.writerow(["split", "path", "age", "gender", "race", "digest"])
         for index, path in enumerate(images):
-            side = ("train", "validation", "validation", "test")[index % 4] if index < 28 else "train"
-            writer.writerow([side, path, index * 3 + 1, "", "", f"{index:04}"])
+            split = ("train", "validation", "validation", "test")[index % 4] if index < 28 else "train"
+            writer.writerow([split, path, index * 3 + 1, "", "", f"{index:04}"])
         for index, path in enumerate(more):
             writer.writerow(["train", path, index * 3 + 1, "", "", f"{100 + index:04}"])
     client = MlflowClient()
@@ -40,22 +36,11 @@ def log_like_the_trainer(root: Path) -> Store:
     with mlflow.start_run(experiment_id=experiment) as run:
         mlflow.log_param("data_dir", str(root / "faces"))
         mlflow.log_artifact(str(table), "data")
-        info = mlflow.pytorch.log_model(
-            TinyAges().eval(),
-            name="model",
-            serialization_format="pt2",
-            input_example=np.zeros((2, SIZE, SIZE, 3), np.uint8),
-            signature=ModelSignature(
-                Schema([TensorSpec(np.dtype(np.uint8), (-1, SIZE, SIZE, 3))]),
-                Schema([TensorSpec(np.dtype(np.float32), (-1,))]),
-            ),
-            metadata={METADATA_KEY: SPEC.to_json()},
-            pip_requirements=[],
-        )
-    version = mlflow.register_model(info.model_uri, "agedetect")
-    client.set_registered_model_alias("agedetect", "candidate", version.version)
+        spec = small_spec(run.info.run_id)
+        uri = log_model(small_model(), spec, draw_pixels(1, spec.image_size))
+        register(uri, "agedetect", spec)
     validation = [path for index, path in enumerate(images[:28]) if index % 4 in (1, 2)]
-    return Store(mlflow.get_tracking_uri(), root, run.info.run_id, info.model_uri, validation)
+    return Store(mlflow.get_tracking_uri(), root, run.info.run_id, uri, validation)
 
 
 @contextmanager
@@ -80,10 +65,10 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="session")
-def source(logged: Store) -> Source:
+def registered(logged: Store) -> RegisteredModel:
     """The logged model as the exporter loads it."""
     with tracking(logged.uri):
-        return load_source("models:/agedetect@candidate")
+        return load_registered_model("models:/agedetect@candidate")
 
 
 @pytest.fixture

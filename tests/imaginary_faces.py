@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agedetect.faces import Face
-from agedetect.labels import GENDERS, RACES
+from agedetect.data.faces import Face
+from agedetect.data.labels import GENDERS, RACES
 
 
 def imaginary_face(age: float, picture: int, gender: str | None = None, race: str | None = None, copy: int = 0) -> Face:
-    """`picture` stands for the pixels; copies of it differ in their path alone."""
+    """`picture` stands for the pixels; duplicates of it differ in their path alone."""
     return Face(Path(f"/f/{picture}-{copy}.jpg"), age, gender, race, f"{picture:032x}", (8, 8))
 
 

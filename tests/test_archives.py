@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agedetect.archives import default_cache, extract
+from agedetect.data.archives import default_cache, extract
+from agedetect.data.unpack import Limits, unpack
 from agedetect.errors import DataError
-from agedetect.unpack import Limits, unpack
 from tiny_images import png_bytes
 
 Packer = Callable[[Path, Mapping[str, bytes]], Path]
@@ -83,12 +83,12 @@ def test_a_folder_that_another_process_has_just_made_is_taken_and_not_replaced(
     theirs: dict[Path, int] = {}
 
     def unpack_late(archive: Path, folder: Path, limits: Limits) -> int:
-        monkeypatch.setattr("agedetect.archives.unpack", unpack)
+        monkeypatch.setattr("agedetect.data.archives.unpack", unpack)
         other = extract(archive, tmp_path / "cache")  # the other process, which was faster
         theirs.update({path: path.stat().st_ino for path in other.rglob("*")})
         return unpack(archive, folder, limits)
 
-    monkeypatch.setattr("agedetect.archives.unpack", unpack_late)
+    monkeypatch.setattr("agedetect.data.archives.unpack", unpack_late)
     folder = extract(archive, tmp_path / "cache")
     assert theirs
     assert {path: path.stat().st_ino for path in folder.rglob("*")} == theirs

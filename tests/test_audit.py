@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agedetect.audit import Copies, OddSize, audit, format_audit, write_audit
-from agedetect.faces import FaceSet, read_faces
+from agedetect.data.audit import Duplicates, OddSize, audit
+from agedetect.data.faces import FaceSet, read_faces
+from agedetect.reports.audit_text import format_audit
+from agedetect.reports.write import write_audit
 from tiny_images import save_noise
 
 FIGURES = {"60x60": 7, "30x30": 1, "60x50": 1}
@@ -59,7 +61,7 @@ def test_groups_and_their_crossings(planted: FaceSet) -> None:
     result = audit(planted)
     assert result.genders == {"female": 4, "male": 4, "unknown": 1}
     assert result.races == {"White": 4, "Asian": 3, "Other": 1, "unknown": 1}
-    assert result.crossings == {
+    assert result.intersections == {
         "male, White": 4,
         "female, Asian": 3,
         "female, Other": 1,
@@ -76,8 +78,8 @@ def test_skipped_files_are_told_apart(planted: FaceSet) -> None:
 
 def test_copies_and_conflicts(planted: FaceSet) -> None:
     result = audit(planted)
-    conflict = Copies(("part/33_0_0_5.png", "part/35_0_0_5.png"), (33, 35))
-    assert result.copies == (conflict, Copies(("part/29_1_2_3.png", "part/29_1_2_4.png"), (29, 29)))
+    conflict = Duplicates(("part/33_0_0_5.png", "part/35_0_0_5.png"), (33, 35))
+    assert result.duplicates == (conflict, Duplicates(("part/29_1_2_3.png", "part/29_1_2_4.png"), (29, 29)))
     assert result.conflicts == (conflict,)
 
 
@@ -132,7 +134,7 @@ def test_the_json_holds_everything(planted: FaceSet, tmp_path: Path) -> None:
     read = json.loads((tmp_path / "out/audit.json").read_text())
     assert read["sizes"] == FIGURES
     assert read["ages"]["29"] == 2
-    assert read["copies"][0] == {"paths": ["part/33_0_0_5.png", "part/35_0_0_5.png"], "ages": [33, 35]}
+    assert read["duplicates"][0] == {"paths": ["part/33_0_0_5.png", "part/35_0_0_5.png"], "ages": [33, 35]}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["audit.html", "audit.json"]
 
 
@@ -140,7 +142,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(planted: FaceSet, tmp_pa
     write_audit(audit(planted), planted, tmp_path / "out")
     page = ElementTree.parse(tmp_path / "out/audit.html")
     sources = [image.get("src") or "" for image in page.iter("img")]
-    # Four copies, two images of odd size, one face without group (one of the odd ones again).
+    # Four duplicates, two images of odd size, one face without group (one of the odd ones again).
     assert len(sources) == 7
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert len(list(page.iter("rect"))) == 7
@@ -157,11 +159,11 @@ def test_names_are_escaped_in_page_and_terminal(tmp_path: Path) -> None:
     result = audit(face_set)
     write_audit(result, face_set, tmp_path / "out")
     page = ElementTree.parse(tmp_path / "out/audit.html")
-    assert len(list(page.iter("img"))) == 4  # two copies, and as many under 48 px: none from the name
+    assert len(list(page.iter("img"))) == 4  # two duplicates, and as many under 48 px: none from the name
     captions = " ".join("".join(caption.itertext()) for caption in page.iter("figcaption"))
     assert r"onerror=\"a()\">&\x1b[31m\n1.png".replace('\\"', '"') in captions
     assert "\x1b" not in format_audit(result)
-    assert json.loads((tmp_path / "out/audit.json").read_text())["copies"][0]["paths"][0] in {
+    assert json.loads((tmp_path / "out/audit.json").read_text())["duplicates"][0]["paths"][0] in {
         face.path.name for face in face_set.faces
     }
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agedetect import augment
-from agedetect.augment import erase, move, recolour
 from agedetect.config import AUGMENTATIONS
-from agedetect.dataset import FaceDataset
-from agedetect.faces import read_faces
+from agedetect.data.faces import read_faces
+from agedetect.training import augment
+from agedetect.training.augment import geometric, photometric, random_erasing
+from agedetect.training.dataset import FaceDataset
 
 
 def random(seed: int = 0) -> np.random.Generator:
@@ -22,7 +22,7 @@ def faces(drawn_faces):
 
 def test_a_crop_keeps_at_least_its_share_of_the_area_and_the_square():
     image = Image.new("RGB", (200, 200))
-    sizes = [move(image, ["crop"], random(seed)).size for seed in range(200)]
+    sizes = [geometric(image, ["crop"], random(seed)).size for seed in range(200)]
     assert all(width == height for width, height in sizes)
     areas = [width * height / 200**2 for width, height in sizes]
     assert augment.MIN_AREA - 0.01 < min(areas) < 0.83  # whole pixels: 0.005 of the area
@@ -32,7 +32,7 @@ def test_a_crop_keeps_at_least_its_share_of_the_area_and_the_square():
 def test_a_rotation_keeps_the_size_and_the_centre():
     pixels = np.zeros((201, 201, 3), np.uint8)
     pixels[90:111, 90:111] = 255
-    turned = np.asarray(move(Image.fromarray(pixels), ["rotate"], random(1)))
+    turned = np.asarray(geometric(Image.fromarray(pixels), ["rotate"], random(1)))
     assert turned.shape == pixels.shape
     assert turned[100, 100].tolist() == [255, 255, 255]
     assert not np.array_equal(turned, pixels)
@@ -42,7 +42,7 @@ def test_erasing_hits_about_its_share_of_the_faces_within_its_bounds():
     changed = []
     for seed in range(400):
         before = np.full((64, 64, 3), 7, np.uint8)
-        changed.append((erase(before.copy(), random(seed)) != before).any(axis=2).mean())
+        changed.append((random_erasing(before.copy(), random(seed)) != before).any(axis=2).mean())
     hit = [share for share in changed if share]
     assert 0.2 < len(hit) / 400 < 0.4  # 400 draws at 0.3: four standard deviations are 0.09
     assert augment.ERASE_AREA[0] * 0.7 < min(hit)  # sides are whole pixels
@@ -51,8 +51,8 @@ def test_erasing_hits_about_its_share_of_the_faces_within_its_bounds():
 
 def test_colour_moves_every_face_and_nothing_chosen_moves_none():
     pixels = random().integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    assert np.array_equal(recolour(pixels, [], random()), pixels)
-    shown = recolour(pixels, ["colour"], random())
+    assert np.array_equal(photometric(pixels, [], random()), pixels)
+    shown = photometric(pixels, ["colour"], random())
     assert shown.shape == pixels.shape
     assert not np.array_equal(shown, pixels)
 
@@ -60,7 +60,7 @@ def test_colour_moves_every_face_and_nothing_chosen_moves_none():
 @pytest.mark.parametrize(("name", "share"), [("blur", augment.BLUR_SHARE), ("jpeg", augment.JPEG_SHARE)])
 def test_blur_and_jpeg_hit_their_share(name, share):
     pixels = random().integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    hit = np.mean([not np.array_equal(recolour(pixels, [name], random(seed)), pixels) for seed in range(400)])
+    hit = np.mean([not np.array_equal(photometric(pixels, [name], random(seed)), pixels) for seed in range(400)])
     assert abs(hit - share) < 0.08  # four standard deviations of 400 draws; the faintest blur rounds to nothing
 
 

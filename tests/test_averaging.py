@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from agedetect.averaging import moving_average
+from agedetect.training.ema import exponential_moving_average
 
 
 def test_the_average_follows_fast_at_first_and_at_its_own_pace_later():
     model = nn.Linear(1, 1, bias=False)
-    averaged = moving_average(model, 0.9)
+    averaged = exponential_moving_average(model, 0.9)
     weight, expected = model.weight, None
     for step in range(200):
         nn.init.constant_(weight, float(step))
@@ -24,7 +24,7 @@ def test_the_average_follows_fast_at_first_and_at_its_own_pace_later():
 
 def test_statistics_are_averaged_and_counts_are_taken():
     model = nn.BatchNorm2d(2)
-    averaged = moving_average(model, 0.5)
+    averaged = exponential_moving_average(model, 0.5)
     averaged.update_parameters(model)
     model(torch.full((4, 2, 3, 3), 10.0))  # the running mean goes from 0 to 1
     averaged.update_parameters(model)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agedetect.bootstrap import bounded_mean, resampled_means, wilson
+from agedetect.evaluation.bootstrap import mean_estimate, resampled_means, wilson
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_theory() -> None:
     values = np.random.default_rng(1).normal(10, 3, 400)
-    mean = bounded_mean(values)
+    mean = mean_estimate(values)
     assert mean.low is not None
     assert mean.high is not None
     half = 1.96 * values.std() / np.sqrt(400)
@@ -23,7 +23,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     random = np.random.default_rng(2)
     held = 0
     for seed in range(400):
-        mean = bounded_mean(random.exponential(5, 80), seed=seed)
+        mean = mean_estimate(random.exponential(5, 80), seed=seed)
         assert mean.low is not None
         assert mean.high is not None
         held += mean.low <= 5 <= mean.high
@@ -45,8 +45,8 @@ def test_columns_of_a_resample_are_of_the_same_rows() -> None:
 
 def test_a_seed_makes_the_same_interval_again_and_another_seed_another() -> None:
     values = np.random.default_rng(4).normal(size=40)
-    assert bounded_mean(values) == bounded_mean(values)
-    assert bounded_mean(values, seed=1) != bounded_mean(values)
+    assert mean_estimate(values) == mean_estimate(values)
+    assert mean_estimate(values, seed=1) != mean_estimate(values)
 
 
 def test_many_rows_are_drawn_in_parts_with_the_same_spread() -> None:
@@ -58,7 +58,7 @@ def test_many_rows_are_drawn_in_parts_with_the_same_spread() -> None:
 
 
 def test_one_value_has_no_interval() -> None:
-    assert bounded_mean(np.array([7.0])) == (7.0, None, None)
+    assert mean_estimate(np.array([7.0])) == (7.0, None, None)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agedetect.card import card
 from agedetect.config import TrainConfig
-from agedetect.evaluation import Evaluation
-from agedetect.faces import FaceSet
-from agedetect.judge import evaluate_run
-from agedetect.predictions import Predictions
-from agedetect.splits import split_faces
+from agedetect.data.faces import FaceSet
+from agedetect.data.splits import split_faces
+from agedetect.evaluation.evaluate import evaluate_run
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.result import Evaluation
+from agedetect.reports.model_card import card
 from imaginary_faces import imaginary_faces
 from tiny_models import tiny_spec
 
@@ -32,7 +32,15 @@ def answers(faces: tuple) -> Predictions:
 
 @pytest.fixture(scope="module")
 def result() -> Evaluation:
-    return evaluate_run(answers(SPLITS.test), SPLITS, FACE_SET, model="agedetect", level=0.9, copies=None)
+    return evaluate_run(
+        answers(SPLITS.test),
+        SPLITS,
+        FACE_SET,
+        model="agedetect",
+        nominal_coverage=0.9,
+        training_median=50,
+        duplicates=None,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,7 @@ def cells(text: str, first: str) -> list[str]:
 
 def test_it_says_data_splits_recipe_licence_use_and_limits(text: str) -> None:
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    wanted = ["Intended use", "Data", "Recipe", "Results on the test side", "Age gates", "Intervals", "Probabilities"]
+    wanted = ["Intended use", "Data", "Recipe", "Results on the test split", "Age gates", "Intervals", "Probabilities"]
     assert headings == [f"## {name}" for name in [*wanted, "Limits"]]
     assert "for research only" in text
     assert SPLITS.fingerprint in text
@@ -64,7 +72,7 @@ def test_its_figures_are_the_evaluation_s_with_their_n(text: str, result: Evalua
         assert cells(text.split("## Age gates")[0], group.name)[1] == str(group.scores.n)
     for gate in result.gates:
         if (gate.threshold, gate.challenge) == (18, 25):
-            assert f"n={gate.accepted.n}" in next(
+            assert f"n={gate.false_positives.n}" in next(
                 line for line in text.splitlines() if "| 18 " in line and "| 25 " in line
             )
 
@@ -83,7 +91,9 @@ def test_tables_line_up_on_a_terminal(text: str) -> None:
 
 def test_a_model_with_an_age_alone_promises_nothing_else() -> None:
     plain = Predictions.of(SPLITS.test, [face.age + 1 for face in SPLITS.test])
-    judged = evaluate_run(plain, SPLITS, FACE_SET, model="m", level=None, copies=None)
+    judged = evaluate_run(
+        plain, SPLITS, FACE_SET, model="m", nominal_coverage=None, training_median=50, duplicates=None
+    )
     text = card(tiny_spec(), judged, CONFIG.to_dict(), SPLITS, FACE_SET, licence="free")
     assert "## Intervals" not in text
     assert "## Probabilities" not in text
@@ -93,5 +103,5 @@ def test_a_model_with_an_age_alone_promises_nothing_else() -> None:
 def test_a_run_is_judged_beside_the_median_of_its_training_faces(result: Evaluation) -> None:
     assert (result.median.of, result.median.age) == ("training", np.median([face.age for face in SPLITS.train]))
     assert result.fingerprint == SPLITS.test_fingerprint
-    assert result.leak is not None
-    assert result.leak.leaked == 0  # imaginary faces are all different
+    assert result.leakage is not None
+    assert result.leakage.leaked == 0  # imaginary faces are all different

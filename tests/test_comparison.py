@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from agedetect.comparison import compare, format_comparison, verdict
 from agedetect.errors import DataError
-from agedetect.predictions import Predictions
+from agedetect.evaluation.comparison import compare_predictions
+from agedetect.evaluation.predictions import Predictions
+from agedetect.reports.text import format_comparison, verdict
 from imaginary_faces import imaginary_faces
 
 AGES = np.random.default_rng(1).uniform(1, 80, 300)
@@ -23,19 +24,21 @@ def noisy(spread: float, seed: int) -> Predictions:
 
 def test_the_better_model_is_named_with_its_advantage() -> None:
     better, worse = noisy(2, 1), noisy(6, 2)
-    result = compare(better, worse, names=NAMES)
+    result = compare_predictions(better, worse, names=NAMES)
     advantage = np.abs(worse.error).mean() - np.abs(better.error).mean()
     assert result.overall.advantage.value == pytest.approx(advantage)
     assert verdict(result).startswith(f"first is better by {advantage:.2f} years (")
-    assert verdict(compare(worse, better, names=NAMES)).startswith(f"second is better by {advantage:.2f} years (")
+    assert verdict(compare_predictions(worse, better, names=NAMES)).startswith(
+        f"second is better by {advantage:.2f} years ("
+    )
     assert verdict(result).endswith("n=300")
 
 
 def test_no_difference_is_said_to_be_not_shown() -> None:
     one = Predictions.of(FACES, AGES + 5)
     other = Predictions.of(FACES, AGES + np.tile([4.0, 6.0], 150))  # better on half of the faces, worse on the other
-    result = compare(one, other, names=NAMES)
-    assert not result.overall.shown
+    result = compare_predictions(one, other, names=NAMES)
+    assert not result.overall.significant
     assert verdict(result).startswith("no difference shown: second minus first +0.00 (-0.")
 
 
@@ -43,33 +46,33 @@ def test_pairing_shows_what_two_separate_intervals_would_hide() -> None:
     """A model that is worse by 0.3 years on every face: the spread of the errors cancels."""
     one = Predictions.of(FACES, AGES + np.random.default_rng(3).exponential(6, len(AGES)))
     other = Predictions.of(FACES, one.age + 0.3)
-    result = compare(one, other, names=NAMES)
+    result = compare_predictions(one, other, names=NAMES)
     assert result.overall.advantage == pytest.approx((0.3, 0.3, 0.3))
     assert "first is better by 0.30 years (0.30 to 0.30)" in format_comparison(result)
 
 
 def test_a_model_is_as_good_as_itself() -> None:
-    assert compare(noisy(4, 1), noisy(4, 1)).overall.advantage == (0, 0, 0)
-    assert not compare(noisy(4, 1), noisy(4, 1)).overall.shown
+    assert compare_predictions(noisy(4, 1), noisy(4, 1)).overall.advantage == (0, 0, 0)
+    assert not compare_predictions(noisy(4, 1), noisy(4, 1)).overall.significant
 
 
 def test_the_order_of_the_faces_does_not_matter() -> None:
     one, other = noisy(3, 1), noisy(4, 2)
     order = np.random.default_rng(5).permutation(len(AGES))
     shuffled = Predictions.of([FACES[index] for index in order], other.age[order])
-    assert compare(one, shuffled) == compare(one, other)
+    assert compare_predictions(one, shuffled) == compare_predictions(one, other)
 
 
 def test_other_faces_are_refused_in_one_line() -> None:
     one = noisy(3, 1)
     fewer = Predictions.of(FACES[1:], one.age[1:])
-    with pytest.raises(DataError, match="not comparable: first was judged on the faces ") as caught:
-        compare(one, fewer, names=NAMES)
+    with pytest.raises(DataError, match="not comparable: first was evaluated on the faces ") as caught:
+        compare_predictions(one, fewer, names=NAMES)
     assert "\n" not in str(caught.value)
 
 
 def test_every_group_has_its_n_in_text_and_json() -> None:
-    result = compare(noisy(2, 1), noisy(6, 2), names=NAMES)
+    result = compare_predictions(noisy(2, 1), noisy(6, 2), names=NAMES)
     values = json.loads(result.to_json())
     assert {group["n"] for group in values["groups"] if group["group"] in ("male", "female")} == {150}
     assert set(values["overall"]["advantage"]) == {"value", "low", "high"}

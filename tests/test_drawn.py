@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from agedetect.drawn import contact_sheet, draw_face, draw_faces
 from agedetect.errors import DataError
+from agedetect.synthetic.faces import contact_sheet, draw_face, draw_faces
 
 NAME = re.compile(r"(\d+)_([01])_([0-4])_(\d{17})\.jpg\.chip\.jpg")
 CUE_AGES = np.linspace(1, 100, 200).round().astype(int)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from agedetect.evaluate import measure
+from agedetect.evaluation.metrics import measure
 
 
 def test_metrics_by_hand():

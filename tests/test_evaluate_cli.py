@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agedetect.cli import main
-from agedetect.faces import read_faces
-from agedetect.splits import Splits, split_faces
+from agedetect.data.faces import read_faces
+from agedetect.data.splits import Splits, split_faces
 from agedetect_runtime.images import load_face
 from tiny_models import age_by_hand, tiny_spec, write_tiny_model
 
@@ -42,7 +42,7 @@ def evaluate(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
 
 
-def test_a_model_is_judged_on_the_faces_it_never_saw(
+def test_a_model_is_evaluated_on_the_faces_it_never_saw(
     trained: Path, drawn_faces: Path, splits: Splits, tmp_path: Path
 ) -> None:
     done = evaluate(trained, drawn_faces, "--output", tmp_path / "report")
@@ -53,23 +53,23 @@ def test_a_model_is_judged_on_the_faces_it_never_saw(
     assert values["fingerprint"] == splits.test_fingerprint
     assert values["overall"]["mae"]["value"] == pytest.approx(np.abs(errors).mean(), abs=1e-4)
     assert values["median"]["age"] == 31.5
-    assert values["subject"]["level"] == 0.9
-    assert values["leak"]["test_files"] == len(splits.test)
-    assert f"{len(splits.test)} faces: the test side of the model's own split" in done.output
+    assert values["context"]["nominal_coverage"] == 0.9
+    assert values["leakage"]["test_files"] == len(splits.test)
+    assert f"{len(splits.test)} faces: the test split of the model's own training run" in done.output
     assert f"{np.abs(errors).mean():.2f} (" in done.output
     page = (tmp_path / "report" / "evaluation.html").read_text()
     assert "<h1>Ages by trained.onnx</h1>" in page
     assert str(drawn_faces) not in page  # where it lay is nobody else's business
 
 
-def test_other_faces_are_all_judged_and_that_is_said(trained: Path, tmp_path: Path, drawn_faces: Path) -> None:
+def test_other_faces_are_all_evaluated_and_that_is_said(trained: Path, tmp_path: Path, drawn_faces: Path) -> None:
     for face in sorted(drawn_faces.glob("*"))[:40]:
         (tmp_path / "some" / face.name).parent.mkdir(exist_ok=True)
         (tmp_path / "some" / face.name).write_bytes(face.read_bytes())
     done = evaluate(trained, tmp_path / "some", "--output", tmp_path / "report")
     assert done.exit_code == 0, done.output
-    assert "40 faces: all of them, since they aren't the faces of the model's training run" in done.output
-    assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["leak"] is None
+    assert "40 faces: all of them, since they are not the faces of the model's training run" in done.output
+    assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["leakage"] is None
 
 
 def test_two_models_are_compared_on_their_test_faces(
@@ -103,11 +103,20 @@ def test_two_files_of_one_name_are_told_apart(trained: Path, splits: Splits, dra
     assert "A: trained.onnx (A)\nB: trained.onnx (B)" in done.output
 
 
-def test_flip_averaging_is_said(trained: Path, drawn_faces: Path, tmp_path: Path) -> None:
-    done = evaluate(trained, drawn_faces, "--flip-average", "--output", tmp_path / "report")
+def test_test_time_flip_is_said(trained: Path, drawn_faces: Path, tmp_path: Path) -> None:
+    done = evaluate(trained, drawn_faces, "--flip-tta", "--output", tmp_path / "report")
     assert done.exit_code == 0, done.output
     assert "mirror image" in (tmp_path / "report" / "evaluation.html").read_text()
     assert "mirror image" in done.output
+
+
+def test_former_option_names_still_work(trained: Path, drawn_faces: Path, tmp_path: Path) -> None:
+    done = evaluate(trained, drawn_faces, "--side", "validation", "--flip-average", "--output", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    values = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert values["context"]["split"] == "validation"
+    assert "mirror image" in values["context"]["why"]
+    assert "--side" not in CliRunner().invoke(main, ["evaluate", "--help"]).output
 
 
 @pytest.mark.parametrize(
@@ -116,7 +125,7 @@ def test_flip_averaging_is_said(trained: Path, drawn_faces: Path, tmp_path: Path
         ([], 2, "Missing argument"),
         (["a.onnx", "b.onnx", "c.onnx", "faces"], 2, "3 models: give one, or two to compare"),
         (["missing.onnx", "faces"], 1, "missing.onnx: cannot be read"),
-        (["--side", "training", "a.onnx", "faces"], 2, "'training' is not one of"),
+        (["--split", "training", "a.onnx", "faces"], 2, "'training' is not one of"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(arguments: list[str], code: int, words: str) -> None:
@@ -125,7 +134,7 @@ def test_a_wrong_call_says_what_is_wrong(arguments: list[str], code: int, words:
     assert words in done.output
 
 
-def test_a_side_that_the_data_does_not_give_is_refused(drawn_faces: Path, tmp_path: Path) -> None:
-    done = evaluate(write_tiny_model(tmp_path / "age.onnx"), drawn_faces, "--side", "test")
+def test_a_split_that_the_data_does_not_give_is_refused(drawn_faces: Path, tmp_path: Path) -> None:
+    done = evaluate(write_tiny_model(tmp_path / "age.onnx"), drawn_faces, "--split", "test")
     assert done.exit_code == 1
-    assert "has no test side of it: give the faces of the training run, or --side all" in done.output
+    assert "they have no test split of it: give the faces of the training run, or --split all" in done.output

@@ -7,18 +7,18 @@ import json
 import numpy as np
 import pytest
 
-from agedetect.evaluate import measure
-from agedetect.evaluation import Evaluation, Subject, evaluate
-from agedetect.predictions import Predictions
-from agedetect.scores import score
+from agedetect.evaluation.metrics import measure
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.result import Context, Evaluation, evaluate_predictions
+from agedetect.evaluation.scores import score
 from imaginary_faces import imaginary_faces
 
 AGES = np.random.default_rng(7).integers(1, 90, 120).astype(float)
-SUBJECT = Subject(model="a model", data="faces", side="test", why="drawn by lot", level=0.9)
+CONTEXT = Context(model="a model", data="faces", split="test", why="drawn by lot", nominal_coverage=0.9)
 
 
 def evaluation(age: np.ndarray, **options: float) -> Evaluation:
-    return evaluate(Predictions.of(imaginary_faces(AGES.tolist(), groups=True), age), SUBJECT, **options)
+    return evaluate_predictions(Predictions.of(imaginary_faces(AGES.tolist(), groups=True), age), CONTEXT, **options)
 
 
 def test_a_perfect_predictor_is_perfect_in_every_group() -> None:
@@ -29,8 +29,8 @@ def test_a_perfect_predictor_is_perfect_in_every_group() -> None:
         assert scores.within_5.value == scores.within_10.value == 1
     assert result.overall.r2 == (1, 1, 1)
     assert {share for _, share in result.curve} == {1}
-    assert all(gate.accepted.hits == 0 for gate in result.gates)
-    assert all(gate.rejected.hits == 0 for gate in result.gates if gate.challenge == gate.threshold)
+    assert all(gate.false_positives.hits == 0 for gate in result.gates)
+    assert all(gate.false_negatives.hits == 0 for gate in result.gates if gate.challenge == gate.threshold)
 
 
 def test_a_constant_predictor_is_as_good_as_its_constant() -> None:
@@ -43,7 +43,11 @@ def test_a_constant_predictor_is_as_good_as_its_constant() -> None:
     assert mean.overall.rmse.value == pytest.approx(AGES.std())
     assert mean.overall.r2 is not None
     assert mean.overall.r2.value == pytest.approx(0, abs=1e-12)
-    passed = {gate.accepted.hits == gate.accepted.n for gate in result.gates if gate.challenge <= np.median(AGES)}
+    passed = {
+        gate.false_positives.hits == gate.false_positives.n
+        for gate in result.gates
+        if gate.challenge <= np.median(AGES)
+    }
     assert passed == {True}
 
 
@@ -114,7 +118,7 @@ def test_metrics_for_a_tracking_server_are_flat_numbers() -> None:
 
 
 def test_one_face_is_enough() -> None:
-    result = evaluate(Predictions.of(imaginary_faces([30]), [33.0]), SUBJECT)
+    result = evaluate_predictions(Predictions.of(imaginary_faces([30]), [33.0]), CONTEXT)
     assert result.overall.mae == (3, None, None)
     assert result.overall.r2 is None
     json.loads(result.to_json(), parse_constant=pytest.fail)

@@ -12,18 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agedetect import evaluation_plots, trust_plots
-from agedetect.evaluation import Evaluation, Subject, evaluate
-from agedetect.evaluation_files import write_evaluation
-from agedetect.evaluation_page import evaluation_page
-from agedetect.evaluation_plots import figures
-from agedetect.evaluation_text import decimal, format_evaluation
-from agedetect.leaks import leak, trained_copies
-from agedetect.predictions import Predictions
-from agedetect.splits import split_faces
+from agedetect.data.splits import split_faces
+from agedetect.evaluation.leakage import estimate_leakage, training_duplicates
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.result import Context, Evaluation, evaluate_predictions
+from agedetect.reports import figures as evaluation_plots
+from agedetect.reports import trust_plots
+from agedetect.reports.evaluation_page import evaluation_page
+from agedetect.reports.figures import figures
+from agedetect.reports.text import decimal, format_evaluation
+from agedetect.reports.write import write_evaluation
 from imaginary_faces import imaginary_face, imaginary_faces
 
-SUBJECT = Subject(model="agedetect version 3", data="faces", side="test", why="drawn by lot", level=0.9, skipped=2)
+CONTEXT = Context(
+    model="agedetect version 3", data="faces", split="test", why="drawn by lot", nominal_coverage=0.9, skipped=2
+)
 
 
 def predictions(faces: list, seed: int = 0) -> Predictions:
@@ -35,14 +38,17 @@ def predictions(faces: list, seed: int = 0) -> Predictions:
 
 @pytest.fixture(scope="module")
 def full() -> Evaluation:
-    """Every section: groups and crossings, gates, intervals, probabilities, a leak."""
+    """Every section: groups and intersections, gates, intervals, probabilities, a leakage."""
     faces = imaginary_faces(np.random.default_rng(1).integers(1, 100, 900).astype(float).tolist(), groups=True)
     faces += [imaginary_face(face.age, number, face.gender, face.race, 1) for number, face in enumerate(faces[:90])]
     splits = split_faces(faces)
-    copies = trained_copies(splits)
+    duplicates = training_duplicates(splits)
     judged = predictions(list(splits.test))
-    return evaluate(
-        predictions(faces), SUBJECT, training_median=49, leak=leak(splits, judged, predictions(list(copies), 1))
+    return evaluate_predictions(
+        predictions(faces),
+        CONTEXT,
+        training_median=49,
+        leakage=estimate_leakage(splits, judged, predictions(list(duplicates), 1)),
     )
 
 
@@ -72,7 +78,7 @@ def test_the_page_is_well_formed(full: Evaluation, drawn: dict[str, str]) -> Non
 def test_every_table_row_has_its_n(full: Evaluation, drawn: dict[str, str]) -> None:
     root = ElementTree.fromstring(evaluation_page(full, drawn).removeprefix("<!DOCTYPE html>\n"))
     tables = root.findall(".//table")
-    assert len(tables) == 3 + len([family for family in full.left_out if full.family(family)]) + 2 + 5
+    assert len(tables) == 3 + len([family for family in full.omitted if full.family(family)]) + 2 + 5
     for table in tables:
         heading = [cell.text for cell in table.findall("./thead/tr/th")]
         counts = [place for place, name in enumerate(heading) if name == "n"]
@@ -96,8 +102,8 @@ def test_every_figure_says_how_many_faces_it_shows(full: Evaluation) -> None:
     left, right = trust_plots.age_gates(full).axes
     labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)]
     gates = [gate for gate in full.gates if gate.challenge == gate.threshold]
-    assert labels[0] == [f"{gate.threshold} (n={gate.accepted.n:,})" for gate in gates]
-    assert labels[1] == [f"{gate.threshold} (n={gate.rejected.n:,})" for gate in gates]
+    assert labels[0] == [f"{gate.threshold} (n={gate.false_positives.n:,})" for gate in gates]
+    assert labels[1] == [f"{gate.threshold} (n={gate.false_negatives.n:,})" for gate in gates]
 
 
 def test_the_gates_curve_is_the_gates(full: Evaluation) -> None:
@@ -105,7 +111,9 @@ def test_the_gates_curve_is_the_gates(full: Evaluation) -> None:
     eighteen = next(line for line in left.lines if str(line.get_label()).startswith("18 "))
     gates = [gate for gate in full.gates if gate.threshold == 18]
     assert list(eighteen.get_xdata()) == list(range(18, 34))
-    assert list(eighteen.get_ydata()) == [100 * gate.accepted.share.value for gate in gates if gate.accepted.share]
+    assert list(eighteen.get_ydata()) == [
+        100 * gate.false_positives.share.value for gate in gates if gate.false_positives.share
+    ]
 
 
 def test_figures_are_the_same_each_time(full: Evaluation, drawn: dict[str, str]) -> None:
@@ -113,16 +121,20 @@ def test_figures_are_the_same_each_time(full: Evaluation, drawn: dict[str, str])
 
 
 def test_a_model_with_an_age_alone_has_fewer_sections(drawn: dict[str, str]) -> None:
-    plain = evaluate(Predictions.of(imaginary_faces([20.0, 30.0]), [21, 29]), replace(SUBJECT, level=None))
+    plain = evaluate_predictions(
+        Predictions.of(imaginary_faces([20.0, 30.0]), [21, 29]), replace(CONTEXT, nominal_coverage=None)
+    )
     fewer = figures(plain)
     page = evaluation_page(plain, fewer)
     assert set(drawn) - set(fewer) == {"coverage_by_age", "reliability"}
     assert "<h2>Age gates</h2>" in page
-    assert not {"<h2>Intervals</h2>", "<h2>Probabilities</h2>", "<h2>Copies kept apart</h2>"} & set(page.splitlines())
+    assert not {"<h2>Intervals</h2>", "<h2>Probabilities</h2>", "<h2>Duplicates kept apart</h2>"} & set(
+        page.splitlines()
+    )
 
 
 def test_names_cannot_steer_the_page_or_the_terminal(drawn: dict[str, str], full: Evaluation) -> None:
-    nasty = replace(full, subject=replace(SUBJECT, model="<b>x</b>\x1b[31m", data='"><script>'))
+    nasty = replace(full, context=replace(CONTEXT, model="<b>x</b>\x1b[31m", data='"><script>'))
     page, text = evaluation_page(nasty, drawn), format_evaluation(nasty)
     assert "<b>x</b>" not in page
     assert "<script" not in page
@@ -138,7 +150,7 @@ def test_the_text_has_the_figures_and_their_n(full: Evaluation) -> None:
     for group in [group for family in ("age", "gender", "race") for group in full.family(family)]:
         assert re.search(rf"^  {group.name} +{group.scores.n} ", text, re.MULTILINE)
     assert "90% promised" in text
-    finer = replace(full, subject=replace(SUBJECT, level=0.995))
+    finer = replace(full, context=replace(CONTEXT, nominal_coverage=0.995))
     assert "99.5% promised" in format_evaluation(finer)
     assert "Split file by file, " in text
 

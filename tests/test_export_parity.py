@@ -69,7 +69,7 @@ def test_a_faithful_export_passes_far_below_the_tolerance(exported: Path, faces:
     assert report.worst_years < TOLERANCE_YEARS / 10
     assert [batch.batch_size for batch in report.batches] == [1, 2, 7]
     assert report.reference is not None
-    assert report.reference.deviation_years > 1
+    assert report.reference.std_years > 1
 
 
 def test_the_reported_spread_is_that_of_the_torch_ages(exported: Path, faces: list[Path]) -> None:
@@ -80,7 +80,7 @@ def test_the_reported_spread_is_that_of_the_torch_ages(exported: Path, faces: li
     assert report.reference is not None
     # float32 sums over a batch and over one image differ in the last digits only
     assert report.reference.mean_years == pytest.approx(ages.mean(), abs=1e-4)
-    assert report.reference.deviation_years == pytest.approx(ages.std(), abs=1e-4)
+    assert report.reference.std_years == pytest.approx(ages.std(), abs=1e-4)
     assert report.reference.lowest_years == pytest.approx(ages.min(), abs=1e-4)
     assert report.reference.highest_years == pytest.approx(ages.max(), abs=1e-4)
 
@@ -170,8 +170,8 @@ def test_an_unreadable_image_is_reported_and_left_out(exported: Path, faces: lis
 
 
 def test_copies_of_one_image_are_not_many_images(exported: Path, faces: list[Path], tmp_path: Path) -> None:
-    copies = [Path(shutil.copy(faces[0], tmp_path / f"{index}.png")) for index in range(12)]
-    report = compare(TinyAges(), SPEC, exported, copies)
+    duplicates = [Path(shutil.copy(faces[0], tmp_path / f"{index}.png")) for index in range(12)]
+    report = compare(TinyAges(), SPEC, exported, duplicates)
     assert report.images == 12
     assert report.distinct == 1
     assert "only 1 distinct readable images" in report.failures[0]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from agedetect.data.faces import Face, FaceSet, Skipped, read_faces, require_few_skipped
+from agedetect.data.labels import Label, LabelError, label_of_name
 from agedetect.errors import DataError
-from agedetect.faces import Face, FaceSet, Skipped, read_faces, require_few_skipped
-from agedetect.labels import Label, LabelError, label_of_name
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
 from tiny_images import noise, save_noise
@@ -218,7 +218,7 @@ def test_a_bad_row_is_skipped_with_its_line(tmp_path: Path, row: str, reason: st
     [
         ("path,age,sex\npictures/a.png,5,1\n", "column 'sex' is unknown"),
         ("path,gender\npictures/a.png,1\n", "column 'age' is missing"),
-        ("path,age,age\npictures/a.png,1,2\n", "a column stands there twice"),
+        ("path,age,age\npictures/a.png,1,2\n", "a column is listed twice"),
         ("", "column 'path' is missing, column 'age' is missing"),
         ('path,age\n"pictures/a.png,5\n', "can't be read as CSV"),
     ],

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from agedetect.config import AUGMENTATIONS, TrainConfig
-from agedetect.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
+from agedetect.data.faces import read_faces
+from agedetect.data.splits import split_faces
 from agedetect.errors import DataError, RunError
-from agedetect.faces import read_faces
-from agedetect.fit import Fit
-from agedetect.model import build_model
-from agedetect.phases import Checkpoint, plan
-from agedetect.processes import open_fabric
-from agedetect.progress import Progress
-from agedetect.splits import split_faces
+from agedetect.models.model import build_model
+from agedetect.training.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
+from agedetect.training.distributed import open_fabric
+from agedetect.training.fit import Fit
+from agedetect.training.phases import Checkpoint, plan
+from agedetect.training.progress import Progress
 from conftest import SMALL_RUN
 
 
@@ -43,7 +43,7 @@ def numbers(epochs):
 
 
 def test_the_phases_share_the_epochs():
-    phases = plan(TrainConfig(epochs=5, head_epochs=2, learning_rate=1.0, full_learning_rate=0.5))
+    phases = plan(TrainConfig(epochs=5, head_epochs=2, learning_rate=1.0, finetune_learning_rate=0.5))
     assert [(p.part, p.first, p.last, p.learning_rate) for p in phases] == [
         ("head", 1, 2, 1.0),
         ("all", 3, 5, 0.5),

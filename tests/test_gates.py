@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from agedetect.bootstrap import wilson
-from agedetect.gates import Gate, gates, reliability
-from agedetect.predictions import Predictions
+from agedetect.evaluation.bootstrap import wilson
+from agedetect.evaluation.gates import Gate, gates, reliability
+from agedetect.evaluation.predictions import Predictions
 from imaginary_faces import imaginary_faces
 
 # true age, estimate:    a toddler, 16 said 26, 17 said 19, 18 said 17, 30 said 24, 40 said 41
@@ -22,21 +22,21 @@ def gate(threshold: int, challenge: int) -> Gate:
 
 
 @pytest.mark.parametrize(
-    ("challenge", "accepted", "near", "rejected"),
+    ("challenge", "false_positives", "near", "false_negatives"),
     [(18, 2, 2, 1), (20, 1, 1, 1), (25, 1, 1, 2), (26, 1, 1, 2), (27, 0, 0, 2), (33, 0, 0, 2)],
 )
-def test_a_gate_at_eighteen_by_hand(challenge: int, accepted: int, near: int, rejected: int) -> None:
+def test_a_gate_at_eighteen_by_hand(challenge: int, false_positives: int, near: int, false_negatives: int) -> None:
     found = gate(18, challenge)
-    assert (found.accepted.hits, found.accepted.n) == (accepted, 3)
-    assert (found.accepted_near.hits, found.accepted_near.n) == (near, 2)
-    assert (found.rejected.hits, found.rejected.n) == (rejected, 3)
-    assert found.accepted.share == wilson(accepted, 3)
+    assert (found.false_positives.hits, found.false_positives.n) == (false_positives, 3)
+    assert (found.false_positives_near.hits, found.false_positives_near.n) == (near, 2)
+    assert (found.false_negatives.hits, found.false_negatives.n) == (false_negatives, 3)
+    assert found.false_positives.share == wilson(false_positives, 3)
 
 
 def test_the_threshold_itself_is_old_enough_and_the_challenge_age_passes() -> None:
-    assert gate(16, 16).accepted.n == 1  # the toddler alone: who is 16 is old enough
-    assert gate(16, 26).rejected.hits == 3  # 19, 17 and 24 fail, 26 passes at 26
-    assert gate(16, 27).rejected.hits == 4
+    assert gate(16, 16).false_positives.n == 1  # the toddler alone: who is 16 is old enough
+    assert gate(16, 26).false_negatives.hits == 3  # 19, 17 and 24 fail, 26 passes at 26
+    assert gate(16, 27).false_negatives.hits == 4
 
 
 def test_thresholds_and_challenge_ages_are_those_of_regulators() -> None:
@@ -46,8 +46,8 @@ def test_thresholds_and_challenge_ages_are_those_of_regulators() -> None:
 
 def test_a_share_of_nobody_is_none() -> None:
     (found, *_) = gates(Predictions.of(imaginary_faces([40, 50]), [41, 50]))
-    assert (found.accepted.n, found.accepted.share) == (0, None)
-    assert found.rejected.share is not None
+    assert (found.false_positives.n, found.false_positives.share) == (0, None)
+    assert found.false_negatives.share is not None
 
 
 def test_a_higher_challenge_age_accepts_fewer_and_rejects_more() -> None:
@@ -56,8 +56,8 @@ def test_a_higher_challenge_age_accepts_fewer_and_rejects_more() -> None:
     found = gates(Predictions.of(imaginary_faces(ages.tolist()), ages + random.normal(0, 6, 400)))
     for earlier, later in pairwise(found):
         if earlier.threshold == later.threshold:
-            assert later.accepted.hits <= earlier.accepted.hits
-            assert later.rejected.hits >= earlier.rejected.hits
+            assert later.false_positives.hits <= earlier.false_positives.hits
+            assert later.false_negatives.hits >= earlier.false_negatives.hits
 
 
 def test_reliability_by_hand() -> None:

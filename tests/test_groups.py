@@ -1,23 +1,23 @@
-"""Groups: every face in one cell of each family, small crossings counted and left out."""
+"""Groups: every face in one cell of each family, small intersections counted and left out."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from agedetect.groups import answered_decades, decade_of, groups_of
+from agedetect.evaluation.groups import answered_decades, decade_of, groups_of
 from imaginary_faces import imaginary_face, imaginary_faces
 
 
 def test_each_family_divides_the_faces() -> None:
     faces = imaginary_faces([float(age) for age in range(100)], groups=True)
-    groups, left_out = groups_of(faces, fewest=1)
+    groups, omitted = groups_of(faces, fewest=1)
     families = {group.family for group in groups}
     assert families == {"age", "gender", "race", "age, gender", "age, race", "gender, race", "age, gender, race"}
     for family in families:
         members = [index for group in groups if group.family == family for index in group.members]
         assert sorted(members) == list(range(100))
-    assert set(left_out.values()) == {0}
+    assert set(omitted.values()) == {0}
 
 
 def test_answers_are_grouped_by_their_own_decade() -> None:
@@ -41,10 +41,10 @@ def test_groups_are_named_in_the_order_of_people() -> None:
 def test_small_crossings_are_left_out_and_counted() -> None:
     faces = [imaginary_face(25, number, "male", "White") for number in range(30)]
     faces += [imaginary_face(25, 100 + number, "female", "White") for number in range(29)]
-    groups, left_out = groups_of(faces)
-    crossings = {group.name: len(group.members) for group in groups if "," in group.family}
-    assert crossings == {"20-29, male": 30, "20-29, White": 59, "male, White": 30, "20-29, male, White": 30}
-    assert left_out == {"age, gender": 1, "age, race": 0, "gender, race": 1, "age, gender, race": 1}
+    groups, omitted = groups_of(faces)
+    intersections = {group.name: len(group.members) for group in groups if "," in group.family}
+    assert intersections == {"20-29, male": 30, "20-29, White": 59, "male, White": 30, "20-29, male, White": 30}
+    assert omitted == {"age, gender": 1, "age, race": 0, "gender, race": 1, "age, gender, race": 1}
     assert {group.name: len(group.members) for group in groups if group.family == "gender"} == {
         "male": 30,
         "female": 29,
@@ -52,9 +52,9 @@ def test_small_crossings_are_left_out_and_counted() -> None:
 
 
 def test_an_attribute_that_nobody_has_crosses_nothing() -> None:
-    groups, left_out = groups_of(imaginary_faces([25.0] * 40))
+    groups, omitted = groups_of(imaginary_faces([25.0] * 40))
     assert [group.name for group in groups] == ["20-29", "gender unknown", "race unknown"]
-    assert left_out == {}
+    assert omitted == {}
 
 
 @pytest.mark.parametrize(("age", "name"), [(0, "0-9"), (9.9, "0-9"), (10, "10-19"), (116, "110-119")])

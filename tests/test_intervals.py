@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from agedetect.heads import BINS, MAX_AGE, MIN_AGE
-from agedetect.intervals import (
+from agedetect.models.conformal import (
     Answers,
     ErrorInterval,
     QuantileInterval,
     conformal_quantile,
+    estimate_difficulty,
     faces_to_calibrate,
     fit_interval,
     quantile,
-    usual_errors,
 )
-from agedetect.losses import gaussian_labels
+from agedetect.models.heads import BINS, MAX_AGE, MIN_AGE
+from agedetect.models.losses import gaussian_labels
 
 FACES = 4000
 
@@ -107,7 +107,7 @@ def test_the_usual_error_is_linear_between_its_knots():
 
 def test_decades_with_few_faces_are_merged():
     age = torch.cat([torch.full((50,), 25.0), torch.full((5,), 75.0), torch.full((60,), 33.0)])
-    knots, errors = usual_errors(age, age + 1)
+    knots, errors = estimate_difficulty(age, age + 1)
     assert knots.tolist() == pytest.approx([25, (33 * 60 + 75 * 5) / 65])
     assert errors.tolist() == [1, 1]
 

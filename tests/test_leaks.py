@@ -1,14 +1,14 @@
-"""The leak counter, on sets whose copies were planted."""
+"""The leakage counter, on sets whose duplicates were planted."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from agedetect.evaluation_text import leak_sentence
-from agedetect.leaks import count_leaks, leak, trained_copies
-from agedetect.predictions import Predictions
-from agedetect.splits import Splits, split_faces
+from agedetect.data.splits import Splits, split_faces
+from agedetect.evaluation.leakage import count_leaked, estimate_leakage, training_duplicates
+from agedetect.evaluation.predictions import Predictions
+from agedetect.reports.text import leakage_sentence
 from imaginary_faces import imaginary_face, imaginary_faces
 
 
@@ -24,26 +24,26 @@ def constant(faces: tuple, error: float) -> Predictions:
 
 def test_without_copies_nothing_leaks() -> None:
     splits = planted(0, 300)
-    assert set(count_leaks(splits)) == {0}
-    assert trained_copies(splits) == ()
-    found = leak(splits, constant(splits.test, 4), None)
-    assert (found.leaked, found.copies, found.mae) == (0, 0, None)
-    assert leak_sentence(found).startswith("Split file by file, none of ")
+    assert set(count_leaked(splits)) == {0}
+    assert training_duplicates(splits) == ()
+    found = estimate_leakage(splits, constant(splits.test, 4), None)
+    assert (found.leaked, found.duplicates, found.mae) == (0, 0, None)
+    assert leakage_sentence(found).startswith("Split file by file, none of ")
 
 
 def test_a_leak_without_trained_copies_is_counted_and_its_effect_left_open() -> None:
     faces = imaginary_faces(range(1, 60))
     splits = Splits(tuple(faces[:40]), (), tuple(faces[40:]) + tuple(faces[40:]))  # every test file twice, none trained
-    found = leak(splits, constant(splits.test, 4), None)
+    found = estimate_leakage(splits, constant(splits.test, 4), None)
     assert found.leaked > 0
-    assert "can't be said" in leak_sentence(found)
+    assert "can't be said" in leakage_sentence(found)
 
 
 def test_a_face_in_a_thousand_copies_leaks_whole() -> None:
     faces = [imaginary_face(30, 0, copy=copy) for copy in range(1000)] + imaginary_faces(range(1, 60))[1:]
     splits = split_faces(faces)
     careless = Splits(splits.train[:500], splits.validation, splits.train[500:])  # any split: only the sizes count
-    for count in count_leaks(careless):
+    for count in count_leaked(careless):
         singles = len(careless.test) - count
         assert 0 <= singles <= 58  # every test file but the single ones has its copy in training
 
@@ -51,7 +51,7 @@ def test_a_face_in_a_thousand_copies_leaks_whole() -> None:
 def test_planted_pairs_leak_as_often_as_chance_says() -> None:
     splits = planted(200, 600)
     files, train, test = 1000, len(splits.train), len(splits.test)
-    counts = count_leaks(splits, seeds=200)
+    counts = count_leaked(splits, seeds=200)
     # a file is in the test part, one of a pair, and its other half in the training part
     expected = test * (400 / files) * train / (files - 1)
     # the standard error of the mean over 200 splits, by their own spread: four of those
@@ -66,32 +66,34 @@ def test_the_real_split_leaks_nothing() -> None:
 
 def test_the_error_with_the_leak_is_mixed_by_the_share() -> None:
     splits = planted(200, 600)
-    copies = trained_copies(splits)
-    assert len(copies) == sum(face.path.name.endswith("-1.jpg") for face in splits.train) * 2
-    found = leak(splits, constant(splits.test, 5), constant(copies, -1))
+    duplicates = training_duplicates(splits)
+    assert len(duplicates) == sum(face.path.name.endswith("-1.jpg") for face in splits.train) * 2
+    found = estimate_leakage(splits, constant(splits.test, 5), constant(duplicates, -1))
     share = found.leaked / len(splits.test)
     assert found.mae is not None
     assert found.gain is not None
     assert found.mae == pytest.approx([5 - 4 * share] * 3)
     assert found.gain == pytest.approx([4 * share] * 3)
-    assert f"{found.leaked:.1f} of {len(splits.test)} test files" in leak_sentence(found)
+    assert f"{found.leaked:.1f} of {len(splits.test)} test files" in leakage_sentence(found)
 
 
 def test_files_of_one_picture_count_as_one_draw() -> None:
     """Errors of 0 and 8 years by turns: the interval of their mean is that of the pictures, not of the files."""
     splits = planted(200, 600)
-    copies = trained_copies(splits)
-    digests = sorted({face.digest for face in copies})
+    duplicates = training_duplicates(splits)
+    digests = sorted({face.digest for face in duplicates})
     errors = {digest: 8 * (index % 2) for index, digest in enumerate(digests)}
-    answers = Predictions.of(copies, [face.age + errors[face.digest] for face in copies])
-    found = leak(splits, constant(splits.test, 5), answers)
-    assert found.copies_mae is not None
-    assert found.copies_mae.low is not None
-    assert found.copies_mae.value == pytest.approx(np.mean([errors[face.digest] for face in copies]))
+    answers = Predictions.of(duplicates, [face.age + errors[face.digest] for face in duplicates])
+    found = estimate_leakage(splits, constant(splits.test, 5), answers)
+    assert found.duplicates_mae is not None
+    assert found.duplicates_mae.low is not None
+    assert found.duplicates_mae.value == pytest.approx(np.mean([errors[face.digest] for face in duplicates]))
     # the deviation of the mean of P draws of 0 or 8, and the normal distribution's 97.5%
-    assert found.copies_mae.value - found.copies_mae.low == pytest.approx(1.96 * 4 / len(digests) ** 0.5, rel=0.15)
+    assert found.duplicates_mae.value - found.duplicates_mae.low == pytest.approx(
+        1.96 * 4 / len(digests) ** 0.5, rel=0.15
+    )
 
 
 def test_the_count_is_the_same_each_time() -> None:
     splits = planted(50, 200)
-    assert count_leaks(splits) == count_leaks(splits)
+    assert count_leaked(splits) == count_leaked(splits)

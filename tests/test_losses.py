@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agedetect.config import LOSSES
-from agedetect.heads import BINS
-from agedetect.losses import choose_loss, cross_entropy, dldl_v2, focal_mse, gaussian_labels, soft_labels
+from agedetect.models.heads import BINS
+from agedetect.models.losses import choose_loss, cross_entropy, dldl_v2, focal_mse, gaussian_labels, soft_labels
 
 TRUE = torch.tensor([30.0, 30.0, 10.0])
 PREDICTED = torch.tensor([[31.0], [20.0], [10.0]])

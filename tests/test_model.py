@@ -6,11 +6,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from agedetect.backbones import Backbone, build_backbone
 from agedetect.config import BACKBONES, HEADS
 from agedetect.errors import WeightsError
-from agedetect.heads import BINS, MAX_AGE, MIN_AGE, DistributionHead, SharedDropout
-from agedetect.model import AgeModel, build_model
+from agedetect.models.backbones import Backbone, build_backbone
+from agedetect.models.heads import BINS, MAX_AGE, MIN_AGE, DistributionHead, SharedDropout
+from agedetect.models.model import AgeModel, build_model
 
 
 def faces(count=2, size=64, seed=0):
@@ -76,7 +76,7 @@ class Halves(nn.Module):
 def test_flip_averaging_answers_a_face_and_its_mirror_alike():
     backbone = Backbone(Halves(), 2, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     head = DistributionHead(2, dropout=0, mean_age=30)
-    plain, averaging = AgeModel(backbone, head).eval(), AgeModel(backbone, head, flip_average=True).eval()
+    plain, averaging = AgeModel(backbone, head).eval(), AgeModel(backbone, head, flip_tta=True).eval()
     face = faces(1)
     face[:, :, :32] //= 4  # darker on the left
     with torch.inference_mode():

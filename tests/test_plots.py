@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agedetect import plots
-from agedetect.evaluate import measure
-from agedetect.faces import Face
-from agedetect.phases import Epoch
+from agedetect.data.faces import Face
+from agedetect.evaluation.metrics import measure
+from agedetect.reports import plots
+from agedetect.training.phases import Epoch
 
 TRUE = np.array([5.0, 25.0, 27.0, 60.0])
 PREDICTED = np.array([7.0, 24.0, 30.0, 50.0])

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agedetect.predictions import COLUMNS, Predictions, write_predictions
-from agedetect.splits import split_faces
+from agedetect.data.splits import split_faces
+from agedetect.evaluation.predictions import COLUMNS, Predictions, write_predictions
 from imaginary_faces import imaginary_faces
 
 

@@ -12,8 +12,8 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from agedetect.errors import ConfigError
-from agedetect.heads import SharedDropout
-from agedetect.processes import gather_rows, open_fabric, share_batches, use_bfloat16
+from agedetect.models.heads import SharedDropout
+from agedetect.training.distributed import gather_rows, open_fabric, share_batches, use_bfloat16
 
 STEPS, BATCH = 6, 8
 

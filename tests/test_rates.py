@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agedetect.config import TrainConfig
-from agedetect.phases import Phase
-from agedetect.rates import Rates
+from agedetect.training.phases import Phase
+from agedetect.training.schedule import LearningRateSchedule
 
 FULL = Phase("all", 1, 4, 1.0)
 
@@ -13,11 +13,11 @@ FULL = Phase("all", 1, 4, 1.0)
 def rates_over(config: TrainConfig, phase: Phase = FULL, steps: int = 10, mae: float = 5.0) -> list[float]:
     """The rate at each step of the phase, the MAE never getting better."""
     weight = torch.nn.Parameter(torch.zeros(1))
-    rates = Rates(torch.optim.SGD([weight], lr=phase.learning_rate), phase, config, steps)
+    rates = LearningRateSchedule(torch.optim.SGD([weight], lr=phase.learning_rate), phase, config, steps)
     seen = []
     for step in range((phase.last - phase.first + 1) * steps):
         rates.before_step(step)
-        seen.append(rates.shown)
+        seen.append(rates.current)
         if (step + 1) % steps == 0:
             rates.after_epoch(mae)
     return seen

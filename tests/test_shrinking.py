@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from agedetect.drawn import draw_face
+from agedetect.synthetic.faces import draw_face
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import load_face, open_rgb
 from export_source import SIZE, TinyAges

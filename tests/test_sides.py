@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from agedetect.data.faces import Face, FaceSet
+from agedetect.data.splits import split_faces
 from agedetect.errors import DataError
-from agedetect.faces import Face, FaceSet
-from agedetect.sides import choose_faces, faces_for_both, own_split
-from agedetect.splits import split_faces
+from agedetect.evaluation.subset import choose_faces, faces_for_both, own_split
 from imaginary_faces import imaginary_face, imaginary_faces
 from tiny_models import tiny_spec
 
@@ -32,7 +32,7 @@ def spec_of(protocol: str = "holdout", seed: int = 0, fold: int = 0, faces: Sequ
 def test_on_its_own_data_a_model_is_judged_on_its_test_side(protocol: str, seed: int, fold: int) -> None:
     chosen = choose_faces(face_set(), spec_of(protocol, seed, fold))
     splits = split_faces(FACES, seed=seed, protocol=protocol, fold=fold)
-    assert chosen.side == "test"
+    assert chosen.split == "test"
     assert chosen.faces == splits.test
     assert not {face.digest for face in chosen.faces} & {face.digest for face in splits.train}
 
@@ -50,7 +50,7 @@ def test_a_file_that_names_no_split_is_of_the_default_one() -> None:
 def test_on_other_data_all_faces_are_judged_and_that_is_said() -> None:
     others = imaginary_faces([5.0] * 30)
     chosen = choose_faces(face_set(others), spec_of())
-    assert (chosen.side, chosen.faces, chosen.splits) == ("all", tuple(others), None)
+    assert (chosen.split, chosen.faces, chosen.splits) == ("all", tuple(others), None)
     assert "aren't the faces of the model's training run" in chosen.why
     assert "doesn't say what trained it" in choose_faces(face_set(others), tiny_spec()).why
 
@@ -98,5 +98,5 @@ def test_models_of_two_splits_are_not_compared(second: Any) -> None:
 
 
 def test_training_faces_are_no_ground_for_a_comparison() -> None:
-    with pytest.raises(DataError, match="leave out --side all"):
+    with pytest.raises(DataError, match="leave out --split all"):
         faces_for_both(face_set(), [spec_of(), spec_of()], "all")

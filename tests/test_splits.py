@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agedetect.data.faces import Face
+from agedetect.data.splits import SPLIT_COLUMNS, Splits, assign_folds, split_faces, write_splits
 from agedetect.errors import DataError
-from agedetect.faces import Face
-from agedetect.splits import SPLIT_COLUMNS, Splits, assign_folds, split_faces, write_splits
 
 
 def face(picture: int, age: float, copy: int = 0) -> Face:
-    """`picture` stands for the pixels; copies of it differ in their path alone."""
+    """`picture` stands for the pixels; duplicates of it differ in their path alone."""
     return Face(Path(f"/f/{picture}-{copy}.jpg"), age, "male", None, f"{picture:032x}", (8, 8))
 
 
@@ -29,7 +29,7 @@ def many(count: int) -> list[Face]:
 
 @st.composite
 def face_lists(draw: st.DrawFn) -> list[Face]:
-    """Ten different pictures at least; some have copies, some of those another age."""
+    """Ten different pictures at least; some have duplicates, some of those another age."""
     ages = draw(st.lists(st.integers(0, 120), min_size=10, max_size=60))
     faces = [face(number, age) for number, age in enumerate(ages)]
     for number, age in enumerate(ages[10:], start=10):
@@ -187,6 +187,6 @@ def test_the_table_says_where_each_face_went(tmp_path: Path) -> None:
         for side, faces in named.items()
         for item in faces
     ]
-    read = [(r["side"], r["path"], float(r["age"]), r["gender"], r["race"], r["digest"]) for r in rows]
+    read = [(r["split"], r["path"], float(r["age"]), r["gender"], r["race"], r["digest"]) for r in rows]
     assert read == expected
     assert [row["age"] for row in rows if row["path"] == str(odd.path)] == ["24.5"]

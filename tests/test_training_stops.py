@@ -49,7 +49,7 @@ def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(
     assert len({run.data.tags["test_fingerprint"] for run in children}) == 5
     errors = [run.data.metrics["test/mae"] for run in children]
     assert parent.data.metrics["test/mae"] == pytest.approx(np.mean(errors))
-    assert parent.data.metrics["test/mae_deviation"] == pytest.approx(np.std(errors, ddof=1))
+    assert parent.data.metrics["test/mae_std"] == pytest.approx(np.std(errors, ddof=1))
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert f"test MAE {np.mean(errors):.3f} years, standard deviation" in done.stdout
     assert not client.search_registered_models()  # a protocol measures a recipe

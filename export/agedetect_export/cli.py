@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agedetect_export.address import Address
-from agedetect_export.files import disk_errors, report_path
+from agedetect.tracking.address import Address
+from agedetect_export.files import report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.report import MIN_IMAGES, TOLERANCE_YEARS
 from agedetect_runtime.listing import is_folder
+from agedetect_runtime.table import printable
 from agedetect_runtime.terminal import Quantity, needs_extra, one_line_errors
 
 
@@ -73,7 +76,7 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @click.version_option(package_name="agedetect")
-def main(source: str, output: Path, force: bool, **wishes: Any) -> None:
+def main(source: str, output: Path, force: bool, **options: Any) -> None:
     """Write SOURCE as one ONNX file, after comparing its ages with torch's on real images.
 
     SOURCE is models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder. The
@@ -94,10 +97,16 @@ def main(source: str, output: Path, force: bool, **wishes: Any) -> None:
             raise click.UsageError(f"{path} is a folder; give another --output")
         if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} exists; give another --output, or --force to replace it")
-    with one_line_errors(), disk_errors(output):
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    with one_line_errors():
         with needs_extra("train"):
-            from agedetect_export.export import SizeError, Wish, export
+            from agedetect import load_model
+            from agedetect_export.export import ExportOptions, SizeError, export_model
         try:
-            export(Wish(source=source, output=output, **wishes))
+            model = load_model(source)
+            report = export_model(model, output, ExportOptions(**options, force=force))
         except SizeError as error:
             raise click.BadParameter(str(error), param_hint="--image-size") from error
+    click.echo(report.to_text())
+    size = output.stat().st_size / 1e6
+    click.echo(printable(f"{output}: {size:.1f} MB, from {model.name}"))

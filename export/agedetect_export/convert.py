@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from onnx.external_data_helper import uses_external_data
 
 from agedetect_export.cleanup import simplify
 from agedetect_runtime import ModelError, ModelSpec
+from agedetect_runtime.atomic import write_whole
 from agedetect_runtime.spec import METADATA_KEY
 
 # The newest that onnxruntime 1.20 implements (ONNX 1.16), the oldest one that the package's extras admit: a
@@ -47,14 +47,14 @@ def save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
     """Write a graph under the contract of `spec`; raises ModelError where it breaks it. Whole or not at all."""
     _set_spec(model, spec)
     _check_graph(model, spec)
-    _write(model, path)
+    write_whole(path, model.SerializeToString(deterministic=True))
 
 
 def write_spec(path: Path, spec: ModelSpec) -> None:
     """Replace what the file at `path` says about itself; the graph stays as it is."""
     model = onnx.load(path, load_external_data=False)
     _set_spec(model, spec)
-    _write(model, path)
+    write_whole(path, model.SerializeToString(deterministic=True))
 
 
 def trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onnx.ModelProto:
@@ -127,15 +127,6 @@ def _check_graph(model: onnx.ModelProto, spec: ModelSpec) -> None:
 def _interface(value: onnx.ValueInfoProto) -> _Interface:
     tensor = value.type.tensor_type
     return value.name, tensor.elem_type, tuple(d.dim_param or d.dim_value for d in tensor.shape.dim)
-
-
-def _write(model: onnx.ModelProto, path: Path) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        beside.write_bytes(model.SerializeToString(deterministic=True))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @contextmanager

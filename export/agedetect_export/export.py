@@ -1,23 +1,28 @@
-"""An export from top to bottom: load, convert, compare, make smaller, judge, put in place, log."""
+"""An export from top to bottom: convert, compare, compress, check the accuracy, put in place, log."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import click
-
-from agedetect_export import convert, parity, reduction, registry
+from agedetect.evaluation.predictor import Predictor
+from agedetect.tracking.reading import RegisteredModel, listed_faces
+from agedetect.tracking.registry import log_export
+from agedetect.tracking.store import tracking_uri
+from agedetect_export import convert, parity, reduction
 from agedetect_export.faces import from_folder, from_run
-from agedetect_export.files import in_place, report_path
-from agedetect_export.precision import PrecisionReport
+from agedetect_export.files import disk_errors, in_place, report_path
+from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.reduction import RunFaces
-from agedetect_export.registry import Source
-from agedetect_export.report import ParityReport
-from agedetect_runtime import AgedetectError, AgeEstimator, ModelSpec
+from agedetect_export.report import TOLERANCE_YEARS, ParityReport
+from agedetect_runtime import AgedetectError, AgeEstimator, ModelError, ModelSpec
 from agedetect_runtime.table import printable
+
+log = logging.getLogger("agedetect")
 
 
 class SizeError(AgedetectError):
@@ -25,101 +30,129 @@ class SizeError(AgedetectError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What the user asked for. `faces` None: the run's validation images; `image_size` 0: the model's own."""
+class ExportOptions:
+    """`faces`: a folder to compare on, None for the run's validation images, `images` of which are taken.
 
-    source: str
-    output: Path
-    faces: Path | None
-    images: int
-    tolerance_years: float
-    image_size: int
-    precision: str
-    mae_budget_years: float
-
-
-def export(wish: Wish) -> None:
-    """Raises AgedetectError, and what was at `wish.output` is as it was.
-
-    Everything is made in a folder beside it; the finished files are moved to their places, and taken back where
-    MLflow then doesn't take them.
+    `tolerance_years` is the largest difference that passes. `image_size` is the size in pixels that the model is
+    expected to have, 0 for any. int8 and fp16 may add `mae_budget_years` to the MAE. `force` replaces an earlier file.
     """
-    say(f"loading {wish.source}")
-    source = registry.load_source(wish.source)
-    _check_size(source, wish.image_size)
-    if wish.faces:
-        paths = from_folder(wish.faces, wish.images)
+
+    faces: Path | None = None
+    images: int = 64
+    tolerance_years: float = TOLERANCE_YEARS
+    image_size: int = 0
+    precision: str = PRECISIONS[0]
+    mae_budget_years: float = MAE_BUDGET_YEARS
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise AgedetectError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+
+
+def export_model(model: Predictor, output: Path, options: ExportOptions) -> ParityReport:
+    """Write `output` and, beside it, the report that is returned; log both to the model's run.
+
+    Raises AgedetectError, and then what was at `output` is as it was. Everything is made in a folder beside it; the
+    finished files are moved to their places, and taken back where MLflow doesn't accept them.
+    """
+    if not isinstance(model, RegisteredModel):
+        raise ModelError(f"{model.name}: it is an exported file; export a model of the registry")
+    _check_size(model, options.image_size)
+    _check_places(output, options.force)
+    if options.faces:
+        paths = from_folder(options.faces, options.images)
     else:
-        paths = from_run(registry.validation_faces(source), wish.images)
-    run_faces = None if wish.precision == "float32" else reduction.run_faces(source)
-    with TemporaryDirectory(dir=wish.output.parent, prefix=f".{wish.output.name}.") as name:
+        paths = from_run(listed_faces(model, "validation", "give images with --faces"), options.images)
+    run_faces = None if options.precision == "float32" else reduction.run_faces(model)
+    with disk_errors(output), TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
         folder = Path(name)
-        model, report = _make(source, wish, paths, run_faces, folder)
-        report_file = report_path(folder / wish.output.name)
+        file, report = _make(model, output.name, options, paths, run_faces, folder)
+        report_file = report_path(folder / output.name)
         report_file.write_text(report.to_json(), encoding="utf-8")
-        with in_place({model: wish.output, report_file: report_path(wish.output)}, folder / "earlier"):
-            if source.tracked:
-                registry.log_export(source, [wish.output, report_path(wish.output)], report)
+        with in_place({file: output, report_file: report_path(output)}, folder / "earlier"):
+            if model.tracked:
+                log_export(model, [output, report_path(output)], report.metrics(), report.verdicts())
             else:
-                say(f"not logged: the model's run is not in {registry.tracking_uri()}")
-    size = wish.output.stat().st_size / 1e6
-    click.echo(printable(f"{wish.output}: {size:.1f} MB, from {source.label}"))
+                say(f"not logged: the model's run is not in {tracking_uri()}")
+    return report
 
 
 def say(line: str) -> None:
-    click.echo(printable(line), err=True)
+    log.info("%s", printable(line))
 
 
-def _check_size(source: Source, image_size: int) -> None:
-    trained = source.spec.image_size
+def _check_size(model: RegisteredModel, image_size: int) -> None:
+    trained = model.spec.image_size
     if image_size not in (0, trained):
         raise SizeError(
-            f"{source.label} was trained at {trained} px: what it answers at {image_size} px nobody has trained or "
-            f"measured; leave --image-size out, or train with --image-size {image_size}"
+            f"{model.name} was trained at {trained} px: its ages at {image_size} px were neither trained nor "
+            f"measured; omit --image-size, or train with --image-size {image_size}"
         )
+
+
+def _check_places(output: Path, force: bool) -> None:
+    if not output.parent.is_dir():
+        raise AgedetectError(f"{output}: there is no folder {output.parent}; create it first")
+    for path in (output, report_path(output)):
+        if path.is_dir():
+            raise AgedetectError(f"{path} is a folder; give another output")
+        if os.path.lexists(path) and not force:
+            raise AgedetectError(f"{path} exists; give another output, or force to replace it")
 
 
 def _make(
-    source: Source, wish: Wish, paths: list[Path], run_faces: RunFaces | None, folder: Path
+    model: RegisteredModel,
+    name: str,
+    options: ExportOptions,
+    paths: list[Path],
+    run_faces: RunFaces | None,
+    folder: Path,
 ) -> tuple[Path, ParityReport]:
     """The file that ships, under the name it will have, and what is known of it."""
-    exact, model = folder / "exact" / wish.output.name, folder / wish.output.name
+    exact, file = folder / "exact" / name, folder / name
     exact.parent.mkdir()
-    say(f"converting {source.label}")
-    convert.convert(source.program, source.spec, exact)
+    say(f"converting {model.name}")
+    convert.convert(model.network, model.spec, exact)
     say(f"comparing on {len(paths)} images")
-    report = parity.compare(source.program, source.spec, exact, paths, tolerance_years=wish.tolerance_years)
-    click.echo(report.to_text())
+    report = parity.compare(model.network, model.spec, exact, paths, tolerance_years=options.tolerance_years)
     if not report.passed:
-        raise parity.ParityError(f"{wish.output} was not written: parity failed: {printable(report.failures[0])}")
+        say(report.to_text())
+        raise parity.ParityError(f"{name} was not written: parity failed: {printable(report.failures[0])}")
     if run_faces is None:
-        exact.replace(model)
+        exact.replace(file)
     else:
-        reduced = reduction.reduce(
-            exact, model, source.spec, run_faces, precision=wish.precision, budget_years=wish.mae_budget_years, tell=say
+        compressed = reduction.reduce(
+            exact,
+            file,
+            model.spec,
+            run_faces,
+            precision=options.precision,
+            budget_years=options.mae_budget_years,
+            tell=say,
         )
-        click.echo(reduced.to_text())
-        if not reduced.passed:
-            raise reduction.PrecisionError(f"{wish.output} was not written: {reduced.failures[0]}")
-        report = dataclasses.replace(report, precision=reduced)
-    convert.write_spec(model, _with_provenance(source, report))
-    AgeEstimator(model, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship
-    return model, report
+        report = dataclasses.replace(report, precision=compressed)
+        if not compressed.passed:
+            say(compressed.to_text())
+            raise reduction.PrecisionError(f"{name} was not written: {compressed.failures[0]}")
+    convert.write_spec(file, _with_provenance(model, report))
+    AgeEstimator(file, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship
+    return file, report
 
 
-def _with_provenance(source: Source, report: ParityReport) -> ModelSpec:
+def _with_provenance(model: RegisteredModel, report: ParityReport) -> ModelSpec:
     """No date and no path: the same model exports to the same bytes on the same machine.
 
     Elsewhere the measured differences, some 1e-5 years, vary with the processor and the number of threads.
     """
-    origin = {"run_id": source.run_id, "registered_model": source.name, "version": source.version}
-    provenance = {**source.spec.provenance, "source": origin, "parity": report.summary()}
+    origin = {"run_id": model.run_id, "registered_model": model.registered_name, "version": model.version}
+    provenance = {**model.spec.provenance, "source": origin, "parity": report.summary()}
     if report.precision is None:
-        return dataclasses.replace(source.spec, provenance=provenance)
-    reduced: PrecisionReport = report.precision
+        return dataclasses.replace(model.spec, provenance=provenance)
+    compressed = report.precision
     return dataclasses.replace(
-        source.spec,
-        precision=reduced.precision,
-        card=reduced.add_to_card(source.spec.card),
-        provenance={**provenance, "precision": reduced.summary()},
+        model.spec,
+        precision=compressed.precision,
+        card=compressed.add_to_card(model.spec.card),
+        provenance={**provenance, "precision": compressed.summary()},
     )

@@ -190,10 +190,10 @@ def _sample_failures(sample: _Sample, wanted: Years) -> list[str]:
         first = sample.paths[strange[0]].name
         failures.append(f"the torch program gave NaN or infinity for {strange.size} images, first {first}")
     spread = _spread(wanted)
-    if spread is not None and spread.deviation_years < MIN_SPREAD_YEARS:
+    if spread is not None and spread.std_years < MIN_SPREAD_YEARS:
         failures.append(
             "nothing was compared: the torch program gives nearly one age for all images, standard deviation "
-            f"{spread.deviation_years:.2g} years; at least {MIN_SPREAD_YEARS} is needed"
+            f"{spread.std_years:.2g} years; at least {MIN_SPREAD_YEARS} is needed"
         )
     return failures
 
@@ -233,7 +233,7 @@ def _spread(wanted: Years) -> Spread | None:
         return None
     return Spread(
         mean_years=float(ages.mean()),
-        deviation_years=float(ages.std()),
+        std_years=float(ages.std()),
         lowest_years=float(ages.min()),
         highest_years=float(ages.max()),
     )

@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from agedetect_export import convert, registry
+from agedetect.tracking.reading import RegisteredModel, listed_faces
+from agedetect_export import convert
 from agedetect_export.faces import present
 from agedetect_export.half import halve
 from agedetect_export.judge import judge
 from agedetect_export.precision import PrecisionReport, Reduction
 from agedetect_export.quantize import Quantizer
-from agedetect_export.registry import Source
 from agedetect_export.report import MIN_IMAGES
 from agedetect_export.sensitivity import Choice, choose
 from agedetect_runtime import AgedetectError, ImageError, ModelError, ModelSpec
@@ -42,10 +42,10 @@ class RunFaces:
     validation: Sequence[tuple[Path, float]]
 
 
-def run_faces(source: Source) -> RunFaces:
+def run_faces(model: RegisteredModel) -> RunFaces:
     """Raises ModelError where they aren't here: without them nobody knows what a smaller precision costs."""
-    validation = registry.listed_faces(source, "validation", _REMEDY)
-    training = registry.listed_faces(source, "train", _REMEDY)
+    validation = listed_faces(model, "validation", _REMEDY)
+    training = listed_faces(model, "train", _REMEDY)
     return RunFaces(
         present(training, "training", _REMEDY), present(validation, "validation", _REMEDY, share=_JUDGED_SHARE)
     )

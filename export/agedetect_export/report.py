@@ -37,7 +37,7 @@ class Spread:
     """The ages that the torch program gave, in years: how different the compared faces are to it."""
 
     mean_years: float
-    deviation_years: float
+    std_years: float
     lowest_years: float
     highest_years: float
 
@@ -117,7 +117,7 @@ class ParityReport:
 
 def _spread(reference: Spread) -> str:
     return (
-        f"mean {reference.mean_years:.1f}, standard deviation {reference.deviation_years:.1f}, "
+        f"mean {reference.mean_years:.1f}, standard deviation {reference.std_years:.1f}, "
         f"from {reference.lowest_years:.1f} to {reference.highest_years:.1f}"
     )
 

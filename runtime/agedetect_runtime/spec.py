@@ -14,6 +14,7 @@ METADATA_KEY = "agedetect"
 SCHEMA = 1
 RESAMPLINGS = ("bilinear", "bicubic")
 HEADS = ("regression", "distribution")
+MIN_AGE, MAX_AGE = 0.0, 116.0  # years: the labels that train and the ages that our heads answer with
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""Which of two models is better on the same faces, or that the faces don't show it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from agedetect.errors import DataError
+from agedetect.evaluation.bootstrap import CONFIDENCE, RESAMPLES, IntervalEstimate, mean_estimate
+from agedetect.evaluation.groups import groups_of
+from agedetect.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`advantage` is the second model's MAE minus the first's, in years: positive where the first is better."""
+
+    group: str
+    n: int
+    first_mae: float
+    second_mae: float
+    advantage: IntervalEstimate
+
+    @property
+    def significant(self) -> bool:
+        """Whether the 95% interval leaves out zero."""
+        low, high = self.advantage.low, self.advantage.high
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two models on the same faces: overall, and by decade, gender and race."""
+
+    first: str
+    second: str
+    why: str
+    fingerprint: str
+    overall: Difference
+    groups: tuple[Difference, ...]
+    confidence: float = CONFIDENCE
+    resamples: int = RESAMPLES
+
+    def to_json(self) -> str:
+        values = asdict(self)
+        for item in (values["overall"], *values["groups"]):
+            item["advantage"] = dict(zip(IntervalEstimate._fields, item["advantage"], strict=True))
+        return json.dumps(values, indent=1) + "\n"
+
+
+def compare_predictions(
+    first: Predictions, second: Predictions, *, names: tuple[str, str] = ("A", "B"), why: str = ""
+) -> Comparison:
+    """Paired: every resample holds the same images for both models. Raises DataError for different faces."""
+    if first.fingerprint != second.fingerprint:
+        raise DataError(
+            f"not comparable: {names[0]} was evaluated on the faces {first.fingerprint[:8]}, {names[1]} on "
+            f"{second.fingerprint[:8]}: evaluate both on the same"
+        )
+    second = _in_order_of(first, second)
+    groups, _ = groups_of(first.faces)
+    single = [group for group in groups if group.family in ("age", "gender", "race")]
+    everyone = np.arange(len(first.faces))
+    return Comparison(
+        first=names[0],
+        second=names[1],
+        why=why,
+        fingerprint=first.fingerprint,
+        overall=_difference("all faces", first, second, everyone),
+        groups=tuple(_difference(group.name, first, second, group.members) for group in single),
+    )
+
+
+def _difference(name: str, first: Predictions, second: Predictions, members: np.ndarray) -> Difference:
+    one, other = np.abs(first.error[members]), np.abs(second.error[members])
+    return Difference(name, len(members), float(one.mean()), float(other.mean()), mean_estimate(other - one))
+
+
+def _in_order_of(first: Predictions, second: Predictions) -> Predictions:
+    """Equal fingerprints are equal sets of pixels and ages: the rows may still stand in another order."""
+    mine, theirs = (
+        sorted(range(len(table.faces)), key=lambda index: (table.faces[index].digest, table.faces[index].age))
+        for table in (first, second)
+    )
+    order = np.empty(len(mine), np.intp)
+    order[mine] = theirs
+    return Predictions(tuple(second.faces[index] for index in order), second.age[order])

@@ -1,0 +1,88 @@
+"""The audit as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from agedetect_runtime.table import printable
+
+if TYPE_CHECKING:
+    from agedetect.data.audit import Audit, Duplicates
+
+__all__ = ["ages_of", "format_audit", "printable", "years"]
+
+_BAR = 40
+_LISTED = 5
+
+
+def format_audit(result: Audit) -> str:
+    """Counts, the histogram by decade, groups, and the first few of each kind of doubtful file."""
+    return "\n".join([*_counts(result), *_histogram(result), *_groups(result), *_doubtful(result)])
+
+
+def years(age: float) -> str:
+    """An age or a mean without trailing zeros, to a tenth of a year."""
+    return f"{age:.1f}".removesuffix(".0")
+
+
+def ages_of(duplicates: Duplicates) -> str:
+    return ", ".join(years(age) for age in duplicates.ages)
+
+
+def _counts(result: Audit) -> list[str]:
+    skipped = len(result.malformed) + len(result.unreadable)
+    return [
+        printable(result.source),
+        f"{result.faces:,} faces in {result.files:,} files, {skipped:,} skipped",
+        f"ages {years(result.youngest)} to {years(result.oldest)}, "
+        f"mean {years(result.mean_age)}, median {years(result.median_age)}",
+    ]
+
+
+def _histogram(result: Audit) -> list[str]:
+    most = max(result.decades.values())
+    lines = [
+        f"  {decade:>7} {count:>7,} {'#' * round(_BAR * count / most)}".rstrip()
+        for decade, count in result.decades.items()
+    ]
+    return ["", "ages by decade", *lines]
+
+
+def _groups(result: Audit) -> list[str]:
+    return ["", f"gender: {_shares(result.genders)}", f"race: {_shares(result.races)}"]
+
+
+def _shares(counts: Mapping[str, int]) -> str:
+    total = sum(counts.values())
+    return ", ".join(f"{name} {count:,} ({count / total:.1%})" for name, count in counts.items())
+
+
+def _doubtful(result: Audit) -> list[str]:
+    odd = (f"{item.path}: {item.width}x{item.height}, {item.why}" for item in result.odd_sizes)
+    duplicates = f"{len(result.duplicates):,} groups of pixel-identical images, {_files(result.duplicates):,} files"
+    conflicts = f"{len(result.conflicts):,} of them with different ages, {_files(result.conflicts):,} files"
+    return [
+        "",
+        *_listed("names or rows without a label", (f"{n}: {why}" for n, why in result.malformed)),
+        *_listed("unreadable files", (f"{name}: {why}" for name, why in result.unreadable)),
+        *_listed("faces without gender or race", result.no_group),
+        *_listed("images of odd size", odd),
+        f"{duplicates}; {conflicts}",
+        *_some(f"{ages_of(group)} years: {', '.join(group.paths)}" for group in result.conflicts),
+    ]
+
+
+def _files(groups: Iterable[Duplicates]) -> int:
+    return sum(len(group.paths) for group in groups)
+
+
+def _listed(what: str, items: Iterable[str]) -> list[str]:
+    lines = list(items)
+    return [f"{len(lines):,} {what}", *_some(lines)]
+
+
+def _some(items: Iterable[str]) -> list[str]:
+    lines = list(items)
+    shown = [f"  {printable(line)}" for line in lines[:_LISTED]]
+    return shown if len(shown) == len(lines) else [*shown, f"  and {len(lines) - len(shown):,} more"]

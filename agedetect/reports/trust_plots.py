@@ -1,0 +1,86 @@
+"""The figures of an evaluation that are about trust, each with its n: gates, coverage, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from agedetect.evaluation.bootstrap import IntervalEstimate
+from agedetect.reports.style import BLUE, INK, OF_THRESHOLD, one_axes, whiskers, with_n
+
+if TYPE_CHECKING:
+    from agedetect.evaluation.gates import Share
+    from agedetect.evaluation.result import Evaluation
+
+_FEWEST_DRAWN = 10  # the interval of a share of fewer would fill the figure; the table has them all
+
+
+def age_gates(result: Evaluation) -> Figure:
+    """Both errors against the challenge age, a line a threshold, intervals shaded."""
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for threshold in OF_THRESHOLD:
+        gates = [gate for gate in result.gates if gate.threshold == threshold]
+        _draw_shares(left, threshold, [gate.false_positives for gate in gates])
+        _draw_shares(right, threshold, [gate.false_negatives for gate in gates])
+    left.set(title="younger, let through", xlabel="challenge age (years)", ylabel="%")
+    right.set(title="old enough, turned away", xlabel="challenge age (years)", ylabel="%")
+    for axes in (left, right):
+        axes.set_ylim(bottom=0)
+        if axes.lines:
+            axes.legend(title="threshold", fontsize=8.5)
+    return figure
+
+
+def _draw_shares(axes: Axes, threshold: int, shares: Sequence[Share]) -> None:
+    """`shares` are those of the challenge ages from the threshold on: all of the same faces, or of none."""
+    known = [item.share for item in shares if item.share]
+    ages, colour = range(threshold, threshold + len(known)), OF_THRESHOLD[threshold]
+    if not known:
+        return
+    label = f"{threshold} (n={shares[0].n:,})"
+    axes.plot(ages, [100 * share.value for share in known], color=colour, label=label, linewidth=1.8)
+    low, high = ([100 * (end or 0.0) for end in ends] for ends in zip(*(share[1:] for share in known), strict=True))
+    axes.fill_between(ages, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def coverage_by_age(result: Evaluation) -> Figure:
+    """The share of the ages that lie in their interval, by decade; the promised level as a line."""
+    groups = [group for group in result.family("age") if group.scores.coverage and group.scores.n >= _FEWEST_DRAWN]
+    title = f"n = {result.n:,}; decades of {_FEWEST_DRAWN} faces or more"
+    figure, axes = one_axes(7.2, 3.4, title, "true age (years)", "ages in their interval (%)")
+    places = np.arange(len(groups))
+    coverage = [_percent(group.scores.coverage) for group in groups if group.scores.coverage]
+    whiskers(axes, places, coverage, BLUE, "measured, 95% interval")
+    if result.context.nominal_coverage is not None:
+        axes.axhline(100 * result.context.nominal_coverage, color=INK, linestyle="--", linewidth=1, label="promised")
+    axes.set_ylim(top=101)
+    axes.set_xticks(places, [with_n(group.name, group.scores.n) for group in groups], fontsize=8)
+    axes.legend(loc="lower left")
+    return figure
+
+
+def reliability_curve(result: Evaluation) -> Figure:
+    figure, axes = one_axes(
+        5.2, 5.0, f"n = {result.n:,}; larger: more faces", "the model's probability (%)", "share that is (%)"
+    )
+    axes.plot([0, 100], [0, 100], color=INK, linewidth=1)
+    for item in result.reliability:
+        predicted = [100 * part.predicted for part in item.bins]
+        observed = [100 * part.observed.value for part in item.bins]
+        sizes = [4 + 80 * (part.n / item.n) ** 0.5 for part in item.bins]
+        colour = OF_THRESHOLD[item.threshold]
+        axes.plot(predicted, observed, color=colour, linewidth=0.8)
+        axes.scatter(predicted, observed, s=sizes, color=colour, linewidths=0, label=f"{item.threshold} or more")
+    axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _percent(figure: IntervalEstimate) -> IntervalEstimate:
+    low, high = (None if end is None else 100 * end for end in (figure.low, figure.high))
+    return IntervalEstimate(100 * figure.value, low, high)

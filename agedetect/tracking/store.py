@@ -1,0 +1,80 @@
+"""The MLflow store in use: where it is, and what is downloaded from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import mlflow
+from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
+
+from agedetect_runtime import ModelError
+
+FINISHED = RunStatus.to_string(RunStatus.FINISHED)
+
+
+def tracking_uri() -> str:
+    """The tracking URI in use, without the user name and password that it may carry."""
+    uri = mlflow.get_tracking_uri()
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def store_exists() -> bool:
+    """MLflow makes an empty database where there is none, which would hide a wrong working directory."""
+    parts = urlsplit(mlflow.get_tracking_uri())
+    # "sqlite:///mlflow.db" is relative, "sqlite:////srv/my%20runs/mlflow.db" is not
+    return parts.scheme != "sqlite" or Path(unquote(parts.path.removeprefix("/"))).is_file()
+
+
+def require_store(address: str) -> None:
+    if not store_exists():
+        raise ModelError(
+            f"{address}: no MLflow store at {tracking_uri()}; "
+            "run in the folder that the model was trained in, or set MLFLOW_TRACKING_URI"
+        )
+
+
+def download(uri: str, folder: Path) -> Path:
+    """An artifact by its MLflow URI, into `folder`. Raises ModelError where it can't be had."""
+    try:
+        with no_transfer_bars():
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise ModelError(not_found(uri, error)) from error
+    except ModuleNotFoundError as error:
+        raise ModelError(missing_package(uri, error)) from error
+
+
+def not_found(address: str, error: Exception) -> str:
+    return f"{address}: not found in {tracking_uri()}: {one_line(error)}"
+
+
+def missing_package(thing: str, error: ModuleNotFoundError) -> str:
+    """MLflow imports the client of an artifact store, boto3 for S3 say, only when it talks to the store."""
+    return f"{thing}: its artifact store needs a package that is not installed: {one_line(error)}; install it"
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+@contextmanager
+def no_transfer_bars() -> Iterator[None]:
+    """The progress bars that are shown are ours."""
+    name = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,4 @@
+"""The training loop: phases, batches, augmentation, learning-rate schedule, several processes.
+
+May import every other room.
+"""

@@ -1,0 +1,67 @@
+"""What training does to a face beside resizing it: changes that leave its age as it is.
+
+Every draw comes from the generator given, which the data set seeds by (seed, epoch, image).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
+
+Pixels = NDArray[np.uint8]
+
+MIN_AREA = 0.8  # of the picture, kept by "crop": Paplham & Franc (CVPR 2024) take the same
+MAX_DEGREES = 10.0
+COLOUR = 0.25  # brightness, contrast and saturation are multiplied by 1 - COLOUR to 1 + COLOUR
+BLUR_SHARE, MAX_BLUR = 0.15, 0.012  # of the images; the radius as a share of the side
+JPEG_SHARE, JPEG_QUALITY = 0.2, (30, 90)
+ERASE_SHARE, ERASE_AREA, ERASE_RATIO = 0.3, (0.02, 0.15), (0.5, 2.0)  # Zhong et al., AAAI 2020
+
+GEOMETRY = ("rotate", "crop")
+PICTURE = ("colour", "blur", "jpeg")
+
+
+def geometric(image: Image.Image, chosen: Collection[str], random: Generator) -> Image.Image:
+    """Turn and crop before the resize. A square stays square; what turns in from outside is black."""
+    if "rotate" in chosen:
+        image = image.rotate(random.uniform(-MAX_DEGREES, MAX_DEGREES), Image.Resampling.BILINEAR)
+    if "crop" in chosen:
+        share = random.uniform(MIN_AREA, 1) ** 0.5
+        width, height = round(share * image.width), round(share * image.height)
+        left, top = (int(random.integers(0, room + 1)) for room in (image.width - width, image.height - height))
+        image = image.crop((left, top, left + width, top + height))
+    return image
+
+
+def photometric(pixels: Pixels, chosen: Collection[str], random: Generator) -> Pixels:
+    """Colour, blur and JPEG's artefacts, at the size that the network sees. (S, S, 3) -> (S, S, 3)."""
+    image = Image.fromarray(pixels)
+    if "colour" in chosen:
+        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            image = enhance(image).enhance(random.uniform(1 - COLOUR, 1 + COLOUR))
+    if "blur" in chosen and random.random() < BLUR_SHARE:
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, MAX_BLUR) * image.width))
+    if "jpeg" in chosen and random.random() < JPEG_SHARE:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=int(random.integers(*JPEG_QUALITY)))
+        image = Image.open(file)
+    return np.array(image)
+
+
+def random_erasing(pixels: Pixels, random: Generator) -> Pixels:
+    """A rectangle of noise over some of the faces, in place: hands, hair and microphones hide parts of real ones."""
+    if random.random() >= ERASE_SHARE:
+        return pixels
+    side = len(pixels)
+    area, ratio = random.uniform(*ERASE_AREA) * side**2, np.exp(random.uniform(*np.log(ERASE_RATIO)))
+    height, width = (
+        min(side, max(1, round(float(length)))) for length in ((area * ratio) ** 0.5, (area / ratio) ** 0.5)
+    )
+    top, left = int(random.integers(0, side - height + 1)), int(random.integers(0, side - width + 1))
+    pixels[top : top + height, left : left + width] = random.integers(0, 256, (height, width, 3), np.uint8)
+    return pixels

@@ -1,0 +1,85 @@
+"""Device, precision and several processes, from Lightning Fabric."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agedetect.errors import ConfigError
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # mallopt's names in glibc's malloc.h
+_LARGEST_THRESHOLD = 32 << 20  # bytes; glibc takes no larger one
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next step instead of giving it back: 1.4 times as fast on a CPU.
+
+    Each step would otherwise map its activations anew and have every page zeroed. Does nothing under another libc.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        library.mallopt(_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """Started by torchrun, one of its processes; else the only one. Raises ConfigError for CUDA where there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "device=cuda: torch finds no CUDA device; check nvidia-smi and that torch is a CUDA build, or say cpu"
+        )
+    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and local > torch.cuda.device_count():
+        raise ConfigError(f"{local} processes on {torch.cuda.device_count()} CUDA devices: start fewer, or say cpu")
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if use_bfloat16(precision, accelerator) else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def close(fabric: Fabric) -> None:
+    """Waits for the first process, which alone writes the report: one that left earlier could abort in its exit."""
+    if fabric.world_size > 1:
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def use_bfloat16(precision: str, accelerator: str) -> bool:
+    """'auto' says yes only on a GPU that multiplies bfloat16 itself.
+
+    On a CPU with AVX-512 bfloat16 the convolutions' backward pass takes three times as long (docs/results.md).
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    return accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def gather_rows(fabric: Fabric, rows: Tensor, count: int) -> Tensor:
+    """Rows rank, rank + world, ... of each process -> all `count` rows in order, on every process."""
+    if fabric.world_size == 1:
+        return rows
+    most = -(-count // fabric.world_size)
+    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    gathered = cast(Tensor, fabric.all_gather(padded))  # (world, most, ...)
+    return gathered.transpose(0, 1).reshape(-1, *rows.shape[1:])[:count]
+
+
+def to_numpy(values: Tensor) -> NDArray[np.float64]:
+    return values.detach().double().cpu().numpy()

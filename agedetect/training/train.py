@@ -1,0 +1,243 @@
+"""A training run from top to bottom: read, split, fit, calibrate, evaluate, register."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import statistics
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agedetect import __version__
+from agedetect.config import TrainConfig
+from agedetect.data.faces import Face, FaceSet, read_faces, require_few_skipped
+from agedetect.data.protocols import PROTOCOLS
+from agedetect.data.splits import Splits, split_faces
+from agedetect.errors import ConfigError, DataError, RunError
+from agedetect.evaluation.evaluate import evaluate_run
+from agedetect.evaluation.leakage import training_duplicates
+from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.result import Evaluation
+from agedetect.models.conformal import faces_to_calibrate, fit_conformal
+from agedetect.models.inference import CalibratedModel
+from agedetect.models.model import AgeModel, build_model
+from agedetect.reports.model_card import card
+from agedetect.tracking.checkpoints import Checkpoint, Epoch, best_weights, read_checkpoint, save_checkpoint
+from agedetect.tracking.folds import Fold, log_folds, read_folds
+from agedetect.tracking.reading import read_config
+from agedetect.tracking.registry import Registered, log_model, register
+from agedetect.tracking.runs import Run, open_run
+from agedetect.training.curves import curves
+from agedetect.training.distributed import close, keep_freed_memory, open_fabric, to_numpy
+from agedetect.training.fit import Fit
+from agedetect.training.progress import Progress
+from agedetect_runtime.spec import MAX_AGE, MIN_AGE, ModelSpec
+
+log = logging.getLogger("agedetect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """What a finished run gives; nothing on a process that only helped the first one.
+
+    `metrics` are those of the test faces (mae, rmse, ... in years; of a protocol, the means over its `folds`).
+    """
+
+    run_id: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    logged: Registered | None = None
+    history: tuple[Epoch, ...] = field(default=(), repr=False)
+    folds: tuple[dict[str, float], ...] = field(default=(), repr=False)
+
+    @property
+    def model(self) -> Registered:
+        """Raises RunError for a protocol, which measures a recipe and registers nothing."""
+        if self.logged is None:
+            raise RunError("this run gives no model: train without a protocol of several folds")
+        return self.logged
+
+
+def train(
+    faces: FaceSet | str | Path | None = None, config: TrainConfig | None = None, *, resume: str | None = None
+) -> TrainedRun:
+    """Train, log to MLflow and register; a protocol of several folds is trained fold by fold.
+
+    `faces` may be left out where `config.data_dir` names them. With `resume`, the id of a run that was stopped, its
+    own settings hold and only what is missing is trained. Raises AgedetectError before the run starts where the data,
+    the weights, the device or the run to resume can't be used; Interrupted on Ctrl-C.
+    """
+    if resume and config:
+        raise ConfigError("resume takes the settings of its run: leave out the config")
+    config = read_config(resume) if resume else config or TrainConfig()
+    if isinstance(faces, FaceSet):
+        config = dataclasses.replace(config, data_dir=faces.source)
+    elif faces is not None:
+        config, faces = dataclasses.replace(config, data_dir=str(faces)), None
+    return _train_folds(faces, config, resume) if config.all_folds else _train_one(faces, config, resume)
+
+
+def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: str | None) -> TrainedRun:
+    """Every fold as a child of one run; the models are logged but not registered."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(f"protocol={config.protocol}: several processes share one fold: choose it with --fold")
+    begun = read_folds(resume) if resume else {}
+    with open_run(config, resume) as parent:
+        metrics = []
+        for fold in range(PROTOCOLS[config.protocol].folds):
+            found = begun.get(fold, Fold())
+            if not found.metrics:
+                fold_config = dataclasses.replace(config, fold=fold, registered_model_name="none")
+                found = Fold(_train_one(faces, fold_config, found.run_id).metrics)
+            metrics.append(found.metrics)
+        log_folds(metrics)
+        means = {name: statistics.fmean(fold[name] for fold in metrics) for name in metrics[0]}
+        parent.name_by(f"test MAE {means['mae']:.2f} over {len(metrics)} folds")
+    return TrainedRun(run_id=parent.id, metrics=means, folds=tuple(metrics))
+
+
+def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -> TrainedRun:
+    keep_freed_memory()
+    fabric = open_fabric(config.device, config.precision)
+    first = fabric.is_global_zero
+    face_set = cast(FaceSet, fabric.broadcast(_read(faces, config) if first else None))
+    splits = split_faces(face_set.faces, seed=config.split_seed, protocol=config.protocol, fold=max(config.fold, 0))
+    _require_calibration(splits.validation, config)
+    checkpoint = read_checkpoint(resume, splits) if resume else None
+    model = _new_model(config, splits, "none" if checkpoint else config.weights)
+    fit = Fit(fabric, model, config, splits.train, splits.validation, Progress() if first else Progress(False))
+    trained = TrainedRun()
+    with open_run(config, resume) if first else nullcontext() as run:
+        if run:
+            log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
+            run.log_data(face_set, splits)
+        history = _fit(fit, run, checkpoint)
+        model.load_state_dict(fabric.broadcast(best_weights(run.id) if run else {}))
+        calibrated = _calibrate(fit, splits.validation, config.coverage)
+        # the one time that the test faces are looked at
+        predict = partial(_predict, fit, calibrated)
+        predictions = predict(splits.test)
+        duplicates = training_duplicates(splits)
+        on_duplicates = predict(duplicates) if duplicates else None
+        if run:
+            median = statistics.median(face.age for face in splits.train)
+            result = evaluate_run(
+                predictions,
+                splits,
+                face_set,
+                model=config.model_name if config.registered_model_name == "none" else config.registered_model_name,
+                nominal_coverage=config.coverage,
+                training_median=median,
+                duplicates=on_duplicates,
+            )
+            registered = _report(run, calibrated, face_set, splits, result)
+            trained = TrainedRun(run_id=run.id, metrics=result.metrics(), logged=registered, history=tuple(history))
+    close(fabric)
+    return trained
+
+
+def _read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
+    face_set = faces or read_faces(Path(config.data_dir))
+    require_few_skipped(face_set, config.max_skipped)
+    return face_set
+
+
+def _require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> None:
+    needed = faces_to_calibrate(config.coverage, config.head)
+    if len(validation) < needed:
+        raise DataError(
+            f"{len(validation)} validation faces are too few for intervals of coverage {config.coverage:g}, which "
+            f"take {needed}: add faces or lower --coverage"
+        )
+
+
+def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
+    torch.manual_seed(config.seed)
+    mean_age = float(np.mean([face.age for face in splits.train]))
+    return build_model(
+        config.model_name,
+        weights,
+        head=config.head,
+        dropout=config.dropout,
+        mean_age=mean_age,
+        flip_tta=config.flip_tta,
+    )
+
+
+def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch]:
+    history = list(checkpoint.history) if checkpoint else []
+    for epoch, snapshot in fit.epochs(checkpoint.snapshot if checkpoint else None):
+        history.append(epoch)
+        if run:
+            run.log_epoch(epoch)
+            run.log_figure("curves", curves(history))
+            save_checkpoint(history, snapshot)
+            run.resumable = True
+            log.info("%s", epoch)
+    return history
+
+
+def _calibrate(fit: Fit, validation: tuple[Face, ...], coverage: float) -> CalibratedModel:
+    outputs = fit.predict(validation, "calibration")
+    true = torch.tensor([face.age for face in validation], dtype=torch.float32, device=outputs.device)
+    age, probabilities = fit.model.age(outputs), fit.model.probabilities(outputs)
+    return CalibratedModel(fit.model, fit_conformal(age, probabilities, true, coverage).to(outputs.device))
+
+
+def _predict(fit: Fit, model: CalibratedModel, faces: tuple[Face, ...]) -> Predictions:
+    columns = map(to_numpy, model.read(fit.predict(faces, "test")))
+    return Predictions.of(faces, *columns, min_age=MIN_AGE)
+
+
+def _report(run: Run, model: CalibratedModel, face_set: FaceSet, splits: Splits, result: Evaluation) -> Registered:
+    """Logs the test metrics and the report, and the model with its spec and card."""
+    config = run.config
+    run.log_evaluation(result)
+    spec = describe(model, run, splits, result)
+    text = card(spec, result, config.to_dict(), splits, face_set, licence=config.data_licence)
+    spec = dataclasses.replace(spec, card=text)
+    uri = log_model(model.cpu().eval(), spec, _example(spec.image_size))
+    is_registered = config.registered_model_name != "none"
+    registered = register(uri, config.registered_model_name, spec) if is_registered else Registered(uri)
+    log.info("test MAE %.3f years (n=%d); model %s", result.overall.mae.value, result.n, registered.uri)
+    return registered
+
+
+def describe(model: CalibratedModel, run: Run, splits: Splits, result: Evaluation) -> ModelSpec:
+    """What the model's file will say about itself."""
+    config = run.config
+    metrics = result.metrics()
+    test = {name: metrics[name] for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10") if name in metrics}
+    return ModelSpec(
+        image_size=config.image_size,
+        resampling=model.model.resampling,
+        backbone=config.model_name,
+        min_age=MIN_AGE,
+        max_age=MAX_AGE,
+        coverage=config.coverage,
+        head=config.head,
+        provenance={
+            "agedetect": __version__,
+            "run_id": run.id,
+            "split": {"protocol": config.protocol, "seed": config.split_seed, "fold": max(config.fold, 0)},
+            "split_fingerprint": splits.fingerprint,
+            "test_fingerprint": splits.test_fingerprint,
+            "median_training_age": result.median.age,
+            "test": {"images": result.n, **test},
+            "data_licence": config.data_licence,
+        },
+    )
+
+
+def _example(size: int) -> NDArray[np.uint8]:
+    """A plain pattern, uint8 (1, S, S, 3): real faces would travel with every copy of the model."""
+    ramp = np.linspace(0, 255, size).astype(np.uint8)
+    grey = np.add.outer(ramp // 2, ramp // 2)
+    return np.stack([grey, grey[::-1], grey.T], axis=2)[None]

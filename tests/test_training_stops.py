@@ -32,7 +32,7 @@ def test_a_stopped_run_is_killed_and_resumes_to_the_uninterrupted_metrics(
     assert done.returncode == 0, done.stderr
     finished = only_run(tmp_path)
     assert finished.info.status == "FINISHED"
-    assert series(tmp_path, finished) == series(small_run, only_run(small_run))
+    assert series(tmp_path, finished) == series(small_run, only_run(small_run))  # to the last digit: the same command
 
 
 def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(

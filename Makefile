@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-fast lint bench clean
 
 # Draw faces, train on them as an MLflow project, export the registered model, and ask it about faces it never saw.
 demo: .venv/ready
@@ -20,10 +20,16 @@ DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no
 	-P registered_model_name=agedetect-demo -P model_name=mobilenet_v2 -P weights=none -P image_size=64 \
 	-P epochs=24 -P head_epochs=0 -P finetune_learning_rate=0.002 -P schedule=cosine -P warmup_epochs=1
 
-# In two processes, a file in one of them, by name so that the longest (the demo) is not the last; "python -m pytest FILE"
-# where one looks into a failure. With more threads than cores, torch's wait for each other.
+# In two processes, a file in one of them; "python -m pytest FILE" where one looks into a failure. tests/conftest.py sorts
+# the files, so that the longest is not the last. With more threads than cores, torch's wait for each other.
+PYTEST = OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/ready
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# Without the demo, the notebook and whole trainings: what to run while one writes code.
+test-fast: .venv/ready
+	$(PYTEST) -m "not slow"
 
 lint: .venv/ready
 	ruff check .

@@ -24,7 +24,7 @@ def format_evaluation(result: Evaluation) -> str:
     context, figures = result.context, headlines(result)
     width = max(len(item.name) for item in figures)
     lines = [
-        f"{printable(context.model)} on {printable(context.data)}",
+        f"{context.model} on {context.data}",
         f"{result.n:,} faces: {context.why}",
         *([skipped_sentence(context.skipped)] if context.skipped else []),
         "",
@@ -43,7 +43,7 @@ def format_evaluation(result: Evaluation) -> str:
                 f"n={passed.n:,}; FNR {share(challenged.share)}, n={challenged.n:,}"
             )
     leakage = ["", leakage_sentence(result.leakage)] if result.leakage else []
-    return "\n".join([*lines, *leakage, "", omitted_sentence(result)])
+    return "\n".join(map(printable, [*lines, *leakage, "", omitted_sentence(result)]))
 
 
 def skipped_sentence(count: int) -> str:

@@ -99,6 +99,7 @@ def test_a_model_with_an_age_alone_promises_nothing_else() -> None:
         plain, SPLITS, FACE_SET, model="m", nominal_coverage=None, training_median=50, duplicates=None
     )
     text = card(tiny_spec(), result, CONFIG.to_dict(), SPLITS, FACE_SET, licence="free")
+    assert cells(text, "MSE")[1].endswith(" years²")
     assert "## Prediction intervals" not in text
     assert "## Probabilities" not in text
     assert "Output: the age in years." in text

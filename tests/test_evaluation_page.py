@@ -186,7 +186,7 @@ def test_the_text_has_the_figures_and_their_n(full: Evaluation) -> None:
     text = format_evaluation(full)
     assert f"{full.overall.mae.value:.2f} ({full.overall.mae.low:.2f} to {full.overall.mae.high:.2f}) years" in text
     assert "990 faces: drawn by lot" in text
-    assert "2 files were skipped" in text
+    assert "Skipped files: 2 (" in text
     assert "always predicts 49 years, the median age of the training faces" in text
     for group in [group for family in ("age", "gender", "race") for group in full.family(family)]:
         assert re.search(rf"^  {group.name} +{group.scores.n} ", text, re.MULTILINE)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
+from agedetect.data.audit import Audit, Duplicates
 from agedetect.reports.format import age_text
 from agedetect_runtime.table import printable
-
-if TYPE_CHECKING:
-    from agedetect.data.audit import Audit, Duplicates
 
 _BAR = 40
 _LISTED = 5

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agedetect.evaluation.result import CURVE_YEARS
+from agedetect.evaluation.bootstrap import IntervalEstimate
+from agedetect.evaluation.comparison import Comparison
+from agedetect.evaluation.result import CURVE_YEARS, Evaluation
 from agedetect.reports.style import BLUE, GREEN, INK, RED, figure_style, one_axes, to_svg, whiskers, with_n
+from agedetect.reports.thumbnails import WorstFace
 from agedetect.reports.trust_figures import age_gates, coverage_by_age, reliability_curve
-
-if TYPE_CHECKING:
-    from agedetect.evaluation.comparison import Comparison
-    from agedetect.evaluation.result import Evaluation
-    from agedetect.reports.thumbnails import WorstFace
 
 
 def figures(result: Evaluation, only: Collection[str] = ()) -> dict[str, str]:
@@ -93,26 +91,29 @@ def residuals(result: Evaluation) -> Figure:
 def error_by_group(result: Evaluation) -> Figure:
     """MAE by gender and by race, the overall MAE as a line."""
     groups = [*result.family("gender"), *result.family("race")]
-    figure, axes = one_axes(7.2, 0.9 + 0.36 * len(groups), f"n = {result.n:,}", "MAE (years), 95% CI", "")
-    whiskers(axes, range(len(groups)), [group.scores.mae for group in groups], sideways=True)
+    rows = [(group.name, group.scores.n, group.scores.mae) for group in groups]
+    figure, axes = _one_row_each(rows, result.n, "MAE (years), 95% CI")
     axes.axvline(result.overall.mae.value, color=INK, linewidth=1, linestyle="--", label="all faces")
-    axes.set_yticks(range(len(groups)), [f"{group.name}  n={group.scores.n:,}" for group in groups])
-    axes.invert_yaxis()
     axes.legend(loc="best")
     return figure
 
 
 def advantage_by_group(result: Comparison) -> str:
     """SVG text: the difference between two models' MAE, overall and by group."""
-    rows = (result.overall, *result.groups)
+    rows = [(item.group, item.n, item.advantage) for item in (result.overall, *result.groups)]
     with figure_style():
-        label = "MAE of B minus MAE of A (years), 95% CI"
-        figure, axes = one_axes(7.2, 0.9 + 0.32 * len(rows), f"n = {result.overall.n:,}", label, "")
-        whiskers(axes, range(len(rows)), [item.advantage for item in rows], sideways=True)
+        figure, axes = _one_row_each(rows, result.overall.n, "MAE of B minus MAE of A (years), 95% CI")
         axes.axvline(0, color=INK, linewidth=1)
-        axes.set_yticks(range(len(rows)), [f"{item.group}  n={item.n:,}" for item in rows])
-        axes.invert_yaxis()
         return to_svg(figure)
+
+
+def _one_row_each(rows: Sequence[tuple[str, int, IntervalEstimate]], n: int, label: str) -> tuple[Figure, Axes]:
+    """A row from top to bottom for each name, n and estimate."""
+    figure, axes = one_axes(7.2, 0.9 + 0.34 * len(rows), f"n = {n:,}", label, "")
+    whiskers(axes, range(len(rows)), [estimate for _, _, estimate in rows], sideways=True)
+    axes.set_yticks(range(len(rows)), [f"{name}  n={count:,}" for name, count, _ in rows])
+    axes.invert_yaxis()
+    return figure, axes
 
 
 def contact_sheet(faces: Sequence[WorstFace]) -> Figure:

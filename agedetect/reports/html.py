@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
+from agedetect.data.audit import Audit
+from agedetect.evaluation.comparison import Comparison
+from agedetect.evaluation.result import Evaluation
 from agedetect.reports import format as formats
 from agedetect.reports import tables, text
-from agedetect.reports.thumbnails import data_uri, jpeg_uri, thumbnail
+from agedetect.reports.thumbnails import WorstFace, data_uri, jpeg_uri, thumbnail
 from agedetect_runtime.table import level_text, printable
-
-if TYPE_CHECKING:
-    from agedetect.data.audit import Audit
-    from agedetect.evaluation.comparison import Comparison
-    from agedetect.evaluation.result import Evaluation
-    from agedetect.reports.thumbnails import WorstFace
 
 _LIMITS = {"groups": 60, "in_group": 6, "files": 60, "rows": 500}  # 5 kB a thumbnail keeps an audit near 1 MB
 
@@ -61,7 +57,8 @@ def _render(template: str, **values: Any) -> str:
 
 def _neutral(value: Any) -> Any:
     """What a template prints: escapes for a terminal become text here, those for a browser by autoescape."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    is_markup = hasattr(value, "__html__")  # what a macro has made
+    return printable(value) if isinstance(value, str) and not is_markup else value
 
 
 @cache
@@ -75,11 +72,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         finalize=_neutral,
     )
-    environment.filters |= {
-        "years": formats.years,
-        "age": formats.age_text,
-        "level": level_text,
-        "thousands": "{:,}".format,
-    }
+    environment.filters |= {"years": formats.years, "age": formats.age_text}
+    environment.filters |= {"level": level_text, "thousands": "{:,}".format}
     environment.globals |= {"tables": tables, "text": text}
     return environment

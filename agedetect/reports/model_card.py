@@ -11,7 +11,7 @@ from agedetect.data.splits import Splits
 from agedetect.evaluation.result import Evaluation
 from agedetect.reports.format import years
 from agedetect.reports.tables import Table, coverage_table, gate_table, group_table, headlines, reliability_table
-from agedetect.reports.text import GATES, baseline_sentence, leakage_sentence, omitted_sentence
+from agedetect.reports.text import GATES, NEAR_GATES, baseline_sentence, leakage_sentence, omitted_sentence
 from agedetect_runtime import ModelSpec
 from agedetect_runtime.table import level_text, printable
 
@@ -48,7 +48,7 @@ def card(
         _recipe(config),
         *_results(result),
         "## Age gates",
-        GATES,
+        f"{GATES} {NEAR_GATES}",
         _markdown(gate_table(result)),
         *_trust(result),
         "## Limits",
@@ -93,7 +93,8 @@ def _recipe(config: Mapping[str, Any]) -> str:
 
 
 def _results(result: Evaluation) -> list[str]:
-    rows = [(item.name, item.text, f"{result.n:,}") for item in headlines(result)]
+    figures = [*((item.name, item.text) for item in headlines(result)), ("MSE", f"{years(result.overall.mse)} years²")]
+    rows = [(name, text, f"{result.n:,}") for name, text in figures]
     parts = ["## Results on the test split", _markdown(Table(("metric", "value (95% CI)", "n"), rows))]
     for family in ("age", "gender", "race", *result.omitted):
         if groups := result.family(family):

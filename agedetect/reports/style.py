@@ -21,20 +21,13 @@ BLUE, RED, GREEN = "#3d7fc1", "#d2574a", "#3f9c6b"
 OF_THRESHOLD = dict(zip(THRESHOLDS, ("#8e6bbf", "#3d7fc1", "#d2574a", "#3f9c6b", "#c9862b"), strict=True))
 _STYLE: dict[Any, Any] = {  # Any: Matplotlib types the keys as a literal
     "svg.hashsalt": "agedetect",  # else the same figure has other ids each time
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": INK,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), INK),
     "grid.alpha": 0.25,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "legend.frameon": False,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
     "font.size": 10,
 }
 

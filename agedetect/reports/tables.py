@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from agedetect.evaluation.result import INTERVAL_FAMILIES
+from agedetect.evaluation.bootstrap import IntervalEstimate
+from agedetect.evaluation.comparison import Comparison
+from agedetect.evaluation.result import INTERVAL_FAMILIES, Evaluation, GroupScores
 from agedetect.reports.format import as_percent, bounds, decimal, share, years
 from agedetect_runtime.table import level_text
-
-if TYPE_CHECKING:
-    from agedetect.evaluation.bootstrap import IntervalEstimate
-    from agedetect.evaluation.comparison import Comparison
-    from agedetect.evaluation.result import Evaluation, GroupScores
 
 SHOWN_MARGINS = (0, 3, 5, 7, 10, 15)  # years between the threshold and the challenge age
 
@@ -28,7 +25,8 @@ class Headline(NamedTuple):
     @property
     def text(self) -> str:
         """`4.66 (4.45 to 4.89) years`"""
-        return f"{self.value} ({self.interval}) {self.unit}".replace(" ()", "").strip()
+        interval = f" ({self.interval})" if self.interval else ""
+        return f"{self.value}{interval} {self.unit}".rstrip()
 
 
 class Table(NamedTuple):
@@ -111,7 +109,7 @@ def brier_table(result: Evaluation) -> Table:
         (f"{item.threshold}+", f"{item.n:,}", f"{item.brier:.4f}", f"{item.brier_of_share:.4f}")
         for item in result.reliability
     ]
-    return Table(("age", "n", "Brier score", "of always predicting the base rate"), rows)
+    return Table(("age", "n", "Brier score", "Brier score of the base rate"), rows)
 
 
 def comparison_table(result: Comparison) -> Table:

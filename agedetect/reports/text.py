@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from agedetect.evaluation.comparison import Comparison
+from agedetect.evaluation.leakage import Leakage
+from agedetect.evaluation.result import Evaluation
 from agedetect.reports.format import share, years
 from agedetect.reports.tables import Table, comparison_table, group_table, headlines
 from agedetect_runtime.table import printable
 
-if TYPE_CHECKING:
-    from agedetect.evaluation.comparison import Comparison
-    from agedetect.evaluation.leakage import Leakage
-    from agedetect.evaluation.result import Evaluation
-
 GATES = (
-    "A gate passes everyone estimated at the challenge age or older and asks all others for proof of age; minors are "
-    "the faces younger than the threshold, adults all others."
+    "A gate passes everyone estimated at the challenge age or older and asks all others for proof of age. The false "
+    "positive rate (FPR) is the share of minors passed, the false negative rate (FNR) the share of adults challenged; "
+    "minors are the faces younger than the threshold, adults all others."
+)
+NEAR_GATES = (
+    "The FPR of the last 5 years below counts only faces at most five years younger than the threshold: young children, "
+    "who are easy to recognise, make the overall FPR look low."
 )
 
 
@@ -47,7 +48,7 @@ def format_evaluation(result: Evaluation) -> str:
 
 
 def skipped_sentence(count: int) -> str:
-    return f"{count:,} files were skipped: unreadable, or without a valid label."
+    return f"Skipped files: {count:,} (unreadable, or without a valid label)."
 
 
 def baseline_sentence(result: Evaluation) -> str:

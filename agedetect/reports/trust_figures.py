@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from agedetect.evaluation.gates import Share
+from agedetect.evaluation.result import Evaluation
 from agedetect.reports.format import as_percent
 from agedetect.reports.style import INK, OF_THRESHOLD, one_axes, whiskers, with_n
-
-if TYPE_CHECKING:
-    from agedetect.evaluation.gates import Share
-    from agedetect.evaluation.result import Evaluation
 
 _FEWEST_DRAWN = 10  # with fewer, the interval of the share would fill the figure; the table has them all
 

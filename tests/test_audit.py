@@ -121,7 +121,7 @@ def test_the_terminal_text_has_every_figure(planted: FaceSet) -> None:
         "gender: female 4 (44.4%), male 4 (44.4%), unknown 1 (11.1%)",
         "1 names or rows without a label",
         "2 unreadable files",
-        "2 images of odd size",
+        "2 images of unusual size",
         "2 groups of pixel-identical images, 4 files; 1 of them with different ages, 2 files",
         "  33, 35 years: part/33_0_0_5.png, part/35_0_0_5.png",
     ):

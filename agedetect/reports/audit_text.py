@@ -54,7 +54,7 @@ def _doubtful(result: Audit) -> list[str]:
         *_listed("names or rows without a label", (f"{n}: {why}" for n, why in result.malformed)),
         *_listed("unreadable files", (f"{name}: {why}" for name, why in result.unreadable)),
         *_listed("faces without gender or race", result.no_group),
-        *_listed("images of odd size", odd),
+        *_listed("images of unusual size", odd),
         f"{duplicates}; {conflicts}",
         *_some(f"{', '.join(map(age_text, group.ages))} years: {', '.join(group.paths)}" for group in result.conflicts),
     ]

@@ -15,8 +15,8 @@ GATES = (
     "minors are the faces younger than the threshold, adults all others."
 )
 NEAR_GATES = (
-    "The FPR of the last 5 years below counts only faces at most five years younger than the threshold: young children, "
-    "who are easy to recognise, make the overall FPR look low."
+    "The FPR of the last 5 years below counts only faces at most five years younger than the threshold: young "
+    "children, who are easy to recognise, make the overall FPR look low."
 )
 
 

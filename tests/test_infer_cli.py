@@ -121,7 +121,7 @@ def test_no_limit_for_an_image_is_a_limit_too_and_no_number_is_none(faces: Path,
     [
         ("<&-", "one.png", 0, "1 image, 0 failed"),
         ("<&-", "-", 1, "Error: -: standard input is closed\n"),
-        (">&-", "one.png", 1, "Error: standard output is closed; give an --output\n"),
+        (">&-", "one.png", 1, "Error: standard output is closed; choose a file with --output\n"),
         ("2>&-", "one.png", 0, ""),
     ],
 )

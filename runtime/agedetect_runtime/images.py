@@ -21,8 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.modes import to_rgb
-
-Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+from agedetect_runtime.sources import Source, read_encoded
 
 # Room for the 108-megapixel photos that phones take; decoded as RGB that is 360 MB.
 MAX_PIXELS = 120_000_000
@@ -107,8 +106,6 @@ def _open(source: Source, max_pixels: int, enough: int | None) -> _Opened:
         return _to_rgb(source, max_pixels)
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source), max_pixels)
-    if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), len(source), max_pixels, enough)
     if isinstance(source, str | os.PathLike):
         status = Path(source).stat()
         if stat.S_ISDIR(status.st_mode):
@@ -117,7 +114,10 @@ def _open(source: Source, max_pixels: int, enough: int | None) -> _Opened:
             raise ImageError("not a regular file")
         with Path(source).open("rb") as file:
             return _decode(file, status.st_size, max_pixels, enough)
-    raise ImageError(f"not an image: a value of type {type(source).__name__}")
+    data = read_encoded(source)
+    if data is None:
+        raise ImageError(f"not an image: a value of type {type(source).__name__}")
+    return _decode(io.BytesIO(data), len(data), max_pixels, enough)
 
 
 def _decode(file: BinaryIO, size: int, max_pixels: int, enough: int | None) -> _Opened:
@@ -188,6 +188,18 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 _strict_lock = threading.Lock()
 _strict_users = 0
 _strict_before = False
+
+
+def _forget_other_threads() -> None:
+    """In a forked child: the threads that decoded in the parent, and may hold the lock, are not there."""
+    global _strict_lock, _strict_users
+    if _strict_users:
+        ImageFile.LOAD_TRUNCATED_IMAGES = _strict_before
+    _strict_lock, _strict_users = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which doesn't fork
+    os.register_at_fork(after_in_child=_forget_other_threads)
 
 
 @contextmanager

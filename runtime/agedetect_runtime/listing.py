@@ -56,13 +56,13 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
 
 
-def walk_images(folder: str) -> Iterator[str]:
-    """The images in a folder and below, sorted by path, links followed, each folder once, hidden ones left out.
+def walk_images(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """The paths of the images in a folder and below, sorted; links are followed, hidden files and folders omitted.
 
     Memory grows with the folders, not with the files: a folder's names are sorted 65,536 at a time. Raises
     AgedetectError for a folder that can't be read.
     """
-    return _walk(folder, _sorted_names)
+    return _walk(os.fspath(folder), _sorted_names)
 
 
 def _walk(top: str, names_in: Callable[[str], Iterator[str]]) -> Iterator[str]:

@@ -7,6 +7,7 @@ walks the file's protobuf messages without copying or decoding them, so a model 
 from __future__ import annotations
 
 import mmap
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def check_model_file(path: Path) -> FileVersion:
                     raise ModelError(f"{status.st_size} bytes, and an ONNX file has at most {MAX_FILE_BYTES}")
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     check_model(data)
-            return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+            return version_of(status)
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}; {REMEDY}") from error
     except (OSError, ValueError) as error:
@@ -67,6 +68,21 @@ def check_model_file(path: Path) -> FileVersion:
         raise ModelError(f"{path.name}: cannot be read: {reason}; {REMEDY}") from error
     kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
     raise ModelError(f"{path.name}: is {kind}; give an .onnx file that agedetect-export wrote")
+
+
+def check_model_bytes(data: bytes, name: str) -> None:
+    """The same for a file's content in memory; `name` begins the message."""
+    try:
+        if not data:
+            raise ModelError("no bytes")
+        check_model(data)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}; {REMEDY}") from error
+
+
+def version_of(status: os.stat_result) -> FileVersion:
+    """What changes when a file is replaced or written."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def check_model(data: Buffer) -> None:

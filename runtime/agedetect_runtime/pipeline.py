@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Generic, TypeVar
@@ -20,7 +21,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agedetect_runtime.errors import ImageError
+from agedetect_runtime.errors import AgedetectError, ImageError
 
 Loaded = NDArray[np.uint8] | str  # a face, or the reason why there is none
 Source = TypeVar("Source")
@@ -49,12 +50,13 @@ def stream(
     threads: int,
     batch_size: int,
     image_seconds: float | None = None,
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Yield what `answer` makes of each batch, in order; `load` and `answer` run on `threads` threads at once.
 
     An ImageError of `load`, or more than `image_seconds` in it, gives the image its reason. Anything else that is
     raised, there or by `sources`, is raised here, after the rows of the batches before. `sources` are taken on the
-    caller's thread, `batches_ahead(threads)` batches at most. Closing the iterator ends the threads.
+    caller's thread, `batches_ahead(threads)` batches at most. Closing the generator ends the threads. It belongs to
+    the process that began it: in a forked child, which has none of the threads, it raises AgedetectError.
     """
     remaining = iter(sources)
     workers = _Workers(load, answer, threads, image_seconds)
@@ -126,6 +128,7 @@ class _Workers(Generic[Source, Row]):
         self._lock = threading.RLock()  # over what was loaded, by whom
         self._begun = 0
         self._closed = False
+        self._pid = os.getpid()
         atexit.register(self.close)  # a thread still inside ONNX Runtime when the interpreter goes would abort it
 
     def begin(self, sources: Sequence[Source]) -> _Batch[Source, Row]:
@@ -139,6 +142,8 @@ class _Workers(Generic[Source, Row]):
 
     def rows_of(self, batch: _Batch[Source, Row]) -> Sequence[Row]:
         """Wait for the rows, and meanwhile give up the images that take too long."""
+        if self._pid != os.getpid():
+            raise AgedetectError("predict_many was begun before this process was forked; call it again in the child")
         while not batch.done.wait(self._give_up_late()):
             pass
         if batch.failure is not None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agedetect_runtime import AgedetectError, AgeEstimator, ModelError, ProviderError, images, openmodel
+from agedetect_runtime import AgedetectError, AgeEstimator, ModelError, ProviderError, openmodel, truncation
 from agedetect_runtime.openmodel import OpenModel
 from agedetect_runtime.session import open_session
 from tiny_models import tiny_spec, write_tiny_model
@@ -201,7 +201,7 @@ def test_locks_that_other_threads_hold_at_the_fork_are_free_in_the_child(model: 
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with images._strict_lock, openmodel._lock, estimator._model.here().callers._lock:
+        with truncation._lock, openmodel._lock, estimator._model.here().callers._lock:
             held.set()
             done.wait(PATIENCE_SECONDS)
 

@@ -101,7 +101,7 @@ def main(
     agedetect-infer --about model.onnx
     """
     if output is not None and not is_report(output):
-        raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")
+        raise click.BadParameter(f"{output}: the suffix is not one of {', '.join(SUFFIXES)}", param_hint="'--output'")
     if resume and output is None:
         raise click.BadParameter("it needs the --output of the interrupted job", param_hint="'--resume'")
     with one_line_errors(), _quiet_pillow():

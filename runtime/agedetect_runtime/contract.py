@@ -1,4 +1,4 @@
-"""What a session must show before it counts as a model of ours: the spec, and the graph that the spec promises."""
+"""What makes a session one of our models: the spec, and the graph that the spec promises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_TEXT = "its names or its metadata are not text"
 
 
 def read_contract(session: Any, name: str) -> ModelSpec:
-    """The spec of an ONNX Runtime session whose graph keeps to it. Raises ModelError, beginning with `name`."""
+    """The spec of an ONNX Runtime session. Raises ModelError, beginning with `name`, where the graph breaks it."""
     try:
         spec = _read_spec(session, name)
         _check_graph(session, spec, name)
@@ -43,7 +43,7 @@ def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
     names = [node.name for node in outputs]
     expected = list(spec.outputs)
     if names[: len(expected)] != expected or set(names[len(expected) :]) & {"low", "high"}:
-        raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {REMEDY}")
+        raise ModelError(f"{name}: its outputs {names} do not start with exactly {expected}; {REMEDY}")
     for node in outputs[: len(expected)]:
         columns = [spec.bins] if node.name == "probabilities" else []
         if node.type != "tensor(float)" or node.shape[1:] != columns:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Estimate:
     """The age of the face in `source`, in years.
 
-    `low` and `high` bound it at the level `spec.coverage`; they are None for a model without intervals.
+    `low` and `high` bound it with the nominal coverage `spec.coverage`; they are None for a model without intervals.
     `probabilities`, float32 (K,), has the probability of `min_age + k` years in column k; None unless requested.
     """
 
@@ -93,7 +93,7 @@ def check_at_least(spec: ModelSpec, years: float, name: str) -> None:
     """Raise ModelError, beginning with the model's name, where it can't tell who is at least so many years old."""
     if spec.head != "distribution":
         raise ModelError(
-            f"{name}: it gives no probabilities, so none of being at least {years:g} years old; "
+            f"{name}: it gives no probabilities, so it can't tell who is at least {years:g} years old; "
             "train one with --head distribution"
         )
     _check_range(f"{name}: it", years, spec.min_age, spec.max_age)

@@ -51,7 +51,7 @@ class AgeEstimator:
 
         By default `threads` is the number of cores that this process may use, and `batch_size` 8 on a CPU, 64 on CUDA.
         `predict_many` gives up an image that takes longer than `image_seconds` to open; with None it waits forever.
-        Raises ModelError for what is no model of ours, ProviderError for a missing device.
+        Raises ModelError for anything but one of our models, ProviderError for a missing device.
         """
         for name, value in (("threads", threads), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -77,7 +77,7 @@ class AgeEstimator:
     def predict(self, source: Source, *, probabilities: bool = False) -> Estimate:
         """The age of the face in one image; with `probabilities`, also that of each age.
 
-        Raises ImageError for a bad image, ModelError for an answer that is no number, and for `probabilities` of a
+        Raises ImageError for a bad image, ModelError for an answer that is not a number, and for `probabilities` of a
         model that gives none.
         """
         self._check_head(probabilities)

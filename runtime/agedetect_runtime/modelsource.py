@@ -24,7 +24,7 @@ class ModelSource:
 
     @classmethod
     def checked(cls, model: Model) -> ModelSource:
-        """Raises ModelError, beginning with the model's name, for what is no whole, self-contained ONNX file."""
+        """Raises ModelError, beginning with the model's name, for anything but a complete, self-contained model."""
         if isinstance(model, bytes | bytearray | memoryview):
             data = bytes(model)
             name = f"model of {len(data):,} bytes"
@@ -66,7 +66,7 @@ class ModelSource:
         return digest
 
     def for_onnx_runtime(self) -> str | bytes:
-        """What `InferenceSession` takes: a path, or the bytes of a file whose path is no valid UTF-8."""
+        """What `InferenceSession` takes: a path, or the bytes of a file whose path isn't valid UTF-8."""
         if isinstance(self.place, bytes):
             return self.place
         try:

@@ -1,4 +1,4 @@
-"""Sources -> rows on worker threads, in the order of the sources, a bounded number ahead.
+"""Sources -> rows on worker threads, in the order of the sources, at most a fixed number ahead.
 
 A worker loads one image at a time, and whoever loads the last one of a batch runs the model on it while the others
 load the next. So no core waits for another, and nobody has to divide them between decoding and the model.
@@ -101,7 +101,7 @@ class _Batch(Generic[Source, Row]):
 
 
 class _Worker(threading.Thread, Generic[Source, Row]):
-    """`loading` is the image in its hands, by batch and place, due at `deadline` of the monotonic clock.
+    """`loading` is the image that it is opening, by batch and place, due at `deadline` of the monotonic clock.
 
     `is_late` once that has been put off.
     """
@@ -115,7 +115,7 @@ class _Worker(threading.Thread, Generic[Source, Row]):
 
 
 class _Workers(Generic[Source, Row]):
-    """Threads, started as work comes; an image that takes too long keeps its thread, and another one takes over."""
+    """Threads, started as work arrives; an image that takes too long keeps its thread, and a new one replaces it."""
 
     def __init__(
         self, load: Load[Source], answer: Answer[Source, Row], threads: int, image_seconds: float | None
@@ -141,7 +141,7 @@ class _Workers(Generic[Source, Row]):
         return batch
 
     def rows_of(self, batch: _Batch[Source, Row]) -> Sequence[Row]:
-        """Wait for the rows, and meanwhile give up the images that take too long."""
+        """Wait for the rows, and meanwhile give up on images that take too long."""
         if self._pid != os.getpid():
             raise AgedetectError("predict_many was begun before this process was forked; call it again in the child")
         while not batch.done.wait(self._give_up_late()):
@@ -213,7 +213,7 @@ class _Workers(Generic[Source, Row]):
         batch.done.set()
 
     def _give_up_late(self) -> float:
-        """Give up what is late now; seconds until something else can be."""
+        """Give up on images that are late now; returns the seconds until the next one can be."""
         left = min(self._image_seconds, threading.TIMEOUT_MAX)
         for worker in tuple(self._workers):
             with self._lock:

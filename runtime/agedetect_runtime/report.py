@@ -72,8 +72,8 @@ def report_to(
 ) -> Iterator[Report]:
     """Report on `paths`: to `output` in the format of its suffix, else to standard output.
 
-    `coverage` is the level of the intervals, where there are any. `at_least` adds a column with the probability of
-    that age or more; the results must have probabilities.
+    `coverage` is the nominal coverage of the intervals, where there are any. `at_least` adds a column with the
+    probability of that age or more; the results must have probabilities.
 
     The file appears, whole, when the block ends. When the block raises, its rows stay in NAME.part, and a report with
     `resume`, the same `metadata` and the same `paths` continues after them. Raises AgedetectError where the file

@@ -1,4 +1,4 @@
-"""A model -> an ONNX Runtime session that is known to be ours and known to run where it says."""
+"""A model -> an ONNX Runtime session that is known to be ours and to run on the device it names."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Session:
         return self._open_wide() or self._run
 
     def run(self, faces: NDArray[np.uint8], *, probabilities: bool = False, all_threads: bool = False) -> Ages:
-        """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device gives up, out of memory say."""
+        """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device fails, for example out of memory."""
         names = [name for name in self.spec.outputs if probabilities or name != "probabilities"]
         run = self._run_wide if all_threads else self._run
         try:
@@ -76,8 +76,8 @@ class Session:
 def open_session(model: Model, *, device: str = "auto", threads: int = 1) -> Session:
     """Open a model that agedetect-export wrote, on "auto", "cpu" or "cuda"; on a CPU, one run has up to `threads`.
 
-    "auto" is CUDA where a session truly gets it, else the CPU. Raises ProviderError where ONNX Runtime or the
-    device is missing, ModelError, beginning with the model's name, where it is no model of ours.
+    "auto" is CUDA where a session really gets it, else the CPU. Raises ProviderError where ONNX Runtime or the
+    device is missing, ModelError, beginning with the model's name, where it is not one of our models.
     """
     runtime = providers.load_runtime()
     wanted = providers.providers_for(device, runtime.get_available_providers())
@@ -113,7 +113,7 @@ def _plain(session: Any) -> Run:
 
 
 def _open_wide(runtime: ModuleType, source: ModelSource, threads: int) -> Run | None:
-    """None for one thread, and where the file is no longer the one that was opened: another model's ages are worse."""
+    """None for one thread, and where the file has changed: the ages of another model would be worse than a slow run."""
     if threads == 1 or not source.is_unchanged:
         return None
     try:

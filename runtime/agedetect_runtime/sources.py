@@ -45,7 +45,7 @@ def read_encoded(source: object) -> bytes | None:
 
 
 def is_one_source(value: object) -> bool:
-    """Whether a value is itself an image, and so no iterable of images. A (B, H, W, C) array is a batch of them."""
+    """Whether a value is itself an image rather than an iterable of images. A (B, H, W, C) array is a batch of them."""
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "biuf" and value.ndim < 4
     return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(value, "read")

@@ -1,4 +1,4 @@
-"""The table that a person reads on a terminal: aligned, a row as soon as its age is known."""
+"""The table on a terminal: aligned, each row as soon as its age is known."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from agedetect_runtime.estimate import Result
 
-_ERROR_CELLS = 30  # kept free behind the ages, so that most reasons fit on the row
+_ERROR_CELLS = 30  # left free after the ages, so that most reasons fit on the row
 
 
 def write_table(
     file: TextIO, *, coverage: float | None = None, at_least: int | None = None
 ) -> Callable[[Result], None]:
-    """Write the heading and give the function that writes a row.
+    """Write the heading and return the function that writes a row.
 
-    Without intervals an age is `34.2`; with them, at the level `coverage`, it is `34 (27-42)`. `at_least` adds
+    Without intervals an age is `34.2`; with them, of nominal coverage `coverage`, it is `34 (27-42)`. `at_least` adds
     the probability of that age.
     """
     columns = [("age".rjust(7), _age) if coverage is None else (_interval_heading(coverage), _age_and_interval)]
@@ -66,7 +66,7 @@ def _age(result: Result) -> str:
 
 
 def level_text(level: float) -> str:
-    """A coverage level: `90%`, `99.5%`"""
+    """A nominal coverage: `90%`, `99.5%`"""
     return f"{100 * level:.4g}%"
 
 
@@ -76,9 +76,9 @@ def _interval_heading(coverage: float) -> str:
 
 
 def _age_and_interval(result: Result) -> str:
-    """In whole years, the ages' last digits below each other.
+    """In whole years, the ages aligned on their last digit.
 
-    Rounding to the nearest leaves no whole age out that the interval holds: the coverage of whole ages stays.
+    Rounding to the nearest year excludes no whole age that the interval contains: the coverage of whole ages stays.
     """
     age = "-" if result.age is None else str(round(result.age))
     interval = ""

@@ -16,8 +16,8 @@ from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.result import Context, evaluate_predictions
 from agedetect.reports.figures import contact_sheet, residuals
 from agedetect.reports.thumbnails import PIXELS, jpeg_uri, thumbnail, worst_faces
+from agedetect.tracking.checkpoints import Epoch
 from agedetect.training.curves import curves
-from agedetect.training.phases import Epoch
 from imaginary_faces import imaginary_faces
 
 TRUE = np.array([5.0, 25.0, 27.0, 60.0])

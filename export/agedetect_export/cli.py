@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,10 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
     if not is_folder(value):
         raise click.BadParameter(f"{value}: no such folder", context, parameter)
     return Path(value)
+
+
+def _log(line: str) -> None:
+    click.echo(printable(line), err=True)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -97,14 +99,13 @@ def main(source: str, output: Path, force: bool, **options: Any) -> None:
             raise click.UsageError(f"{path} is a folder; give another --output")
         if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} exists; give another --output, or --force to replace it")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     with one_line_errors():
         with needs_extra("train"):
             from agedetect import load_model
             from agedetect_export.export import ExportOptions, SizeError, export_model
         try:
             model = load_model(source)
-            report = export_model(model, output, ExportOptions(**options, force=force))
+            report = export_model(model, output, ExportOptions(**options, force=force), log=_log)
         except SizeError as error:
             raise click.BadParameter(str(error), param_hint="--image-size") from error
     click.echo(report.to_text())

@@ -16,7 +16,6 @@ from onnx.external_data_helper import uses_external_data
 
 from agedetect_export.cleanup import simplify
 from agedetect_runtime import ModelError, ModelSpec
-from agedetect_runtime.atomic import write_whole
 from agedetect_runtime.spec import METADATA_KEY
 
 # The newest that onnxruntime 1.20 implements (ONNX 1.16), the oldest one that the package's extras admit: a
@@ -33,7 +32,7 @@ def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
     """Write `program` (faces, uint8 (B, S, S, 3) -> years, float32 (B,)) to `path`, any batch size B.
 
     Raises ModelError where the program's outputs are not what `spec` promises, or where the graph breaks
-    the contract that the runtime relies on. `path` is written whole or not at all.
+    the contract that the runtime relies on.
     """
     example = torch.arange(2 * spec.image_size**2 * 3).remainder(256).to(torch.uint8)
     faces = example.reshape(2, spec.image_size, spec.image_size, 3)
@@ -44,17 +43,17 @@ def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
 
 
 def save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
-    """Write a graph under the contract of `spec`; raises ModelError where it breaks it. Whole or not at all."""
+    """Write a graph under the contract of `spec`; raises ModelError where it breaks it."""
     _set_spec(model, spec)
     _check_graph(model, spec)
-    write_whole(path, model.SerializeToString(deterministic=True))
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def write_spec(path: Path, spec: ModelSpec) -> None:
     """Replace what the file at `path` says about itself; the graph stays as it is."""
     model = onnx.load(path, load_external_data=False)
     _set_spec(model, spec)
-    write_whole(path, model.SerializeToString(deterministic=True))
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onnx.ModelProto:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from agedetect_export.report import TOLERANCE_YEARS, ParityReport
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelError, ModelSpec
 from agedetect_runtime.table import printable
 
-log = logging.getLogger("agedetect")
+Log = Callable[[str], None]
 
 
 class SizeError(AgedetectError):
@@ -50,7 +50,9 @@ class ExportOptions:
             raise AgedetectError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
 
 
-def export_model(model: Predictor, output: Path, options: ExportOptions) -> ParityReport:
+def export_model(
+    model: Predictor, output: Path, options: ExportOptions, *, log: Log = lambda line: None
+) -> ParityReport:
     """Write `output` and, beside it, the report that is returned; log both to the model's run.
 
     Raises AgedetectError, and then what was at `output` is as it was. Everything is made in a folder beside it; the
@@ -67,19 +69,15 @@ def export_model(model: Predictor, output: Path, options: ExportOptions) -> Pari
     run_faces = None if options.precision == "float32" else reduction.run_faces(model)
     with disk_errors(output), TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
         folder = Path(name)
-        file, report = _make(model, output.name, options, paths, run_faces, folder)
+        file, report = _make(model, output.name, options, paths, run_faces, folder, log)
         report_file = report_path(folder / output.name)
         report_file.write_text(report.to_json(), encoding="utf-8")
         with in_place({file: output, report_file: report_path(output)}, folder / "earlier"):
             if model.tracked:
                 log_export(model, [output, report_path(output)], report.metrics(), report.verdicts())
             else:
-                say(f"not logged: the model's run is not in {tracking_uri()}")
+                log(f"not logged: the model's run is not in {tracking_uri()}")
     return report
-
-
-def say(line: str) -> None:
-    log.info("%s", printable(line))
 
 
 def _check_size(model: RegisteredModel, image_size: int) -> None:
@@ -108,16 +106,17 @@ def _make(
     paths: list[Path],
     run_faces: RunFaces | None,
     folder: Path,
+    log: Log,
 ) -> tuple[Path, ParityReport]:
     """The file that ships, under the name it will have, and what is known of it."""
     exact, file = folder / "exact" / name, folder / name
     exact.parent.mkdir()
-    say(f"converting {model.name}")
+    log(f"converting {model.name}")
     convert.convert(model.network, model.spec, exact)
-    say(f"comparing on {len(paths)} images")
+    log(f"comparing on {len(paths)} images")
     report = parity.compare(model.network, model.spec, exact, paths, tolerance_years=options.tolerance_years)
     if not report.passed:
-        say(report.to_text())
+        log(report.to_text())
         raise parity.ParityError(f"{name} was not written: parity failed: {printable(report.failures[0])}")
     if run_faces is None:
         exact.replace(file)
@@ -129,11 +128,11 @@ def _make(
             run_faces,
             precision=options.precision,
             budget_years=options.mae_budget_years,
-            tell=say,
+            tell=log,
         )
         report = dataclasses.replace(report, precision=compressed)
         if not compressed.passed:
-            say(compressed.to_text())
+            log(compressed.to_text())
             raise reduction.PrecisionError(f"{name} was not written: {compressed.failures[0]}")
     convert.write_spec(file, _with_provenance(model, report))
     AgeEstimator(file, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship

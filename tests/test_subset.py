@@ -29,7 +29,7 @@ def spec_of(protocol: str = "holdout", seed: int = 0, fold: int = 0, faces: Sequ
 
 
 @pytest.mark.parametrize(("protocol", "seed", "fold"), [("holdout", 0, 0), ("holdout", 3, 0), ("folds5", 1, 4)])
-def test_on_its_own_data_a_model_is_judged_on_its_test_side(protocol: str, seed: int, fold: int) -> None:
+def test_on_its_own_data_a_model_is_evaluated_on_its_test_split(protocol: str, seed: int, fold: int) -> None:
     chosen = choose_faces(face_set(), spec_of(protocol, seed, fold))
     splits = split_faces(FACES, seed=seed, protocol=protocol, fold=fold)
     assert chosen.split == "test"
@@ -37,7 +37,7 @@ def test_on_its_own_data_a_model_is_judged_on_its_test_side(protocol: str, seed:
     assert not {face.digest for face in chosen.faces} & {face.digest for face in splits.train}
 
 
-def test_a_protocol_of_some_ages_has_a_test_side_of_those() -> None:
+def test_a_protocol_of_some_ages_has_a_test_split_of_those() -> None:
     chosen = choose_faces(face_set(), spec_of("ages21-60"))
     assert all(21 <= face.age <= 60 for face in chosen.faces)
 
@@ -47,11 +47,11 @@ def test_a_file_that_names_no_split_is_of_the_default_one() -> None:
     assert own_split(FACES, {"split_fingerprint": fingerprint}) == split_faces(FACES)
 
 
-def test_on_other_data_all_faces_are_judged_and_that_is_said() -> None:
+def test_on_other_data_all_faces_are_evaluated_and_that_is_said() -> None:
     others = imaginary_faces([5.0] * 30)
     chosen = choose_faces(face_set(others), spec_of())
     assert (chosen.split, chosen.faces, chosen.splits) == ("all", tuple(others), None)
-    assert "aren't the faces of the model's training run" in chosen.why
+    assert "are not the faces of the model's training run" in chosen.why
     assert "doesn't say what trained it" in choose_faces(face_set(others), tiny_spec()).why
 
 
@@ -65,10 +65,10 @@ def test_training_faces_are_judged_only_when_asked_for_and_named() -> None:
     assert "80 of which TRAINED the model" in chosen.why
 
 
-@pytest.mark.parametrize("side", ["test", "validation"])
-def test_a_side_of_a_split_that_the_data_does_not_give_is_refused(side: str) -> None:
-    with pytest.raises(DataError, match=f"so it has no {side} side of it"):
-        choose_faces(face_set(FACES[:50]), spec_of(), side)
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_split_that_the_data_does_not_give_is_refused(split: str) -> None:
+    with pytest.raises(DataError, match=f"so they have no {split} split of it"):
+        choose_faces(face_set(FACES[:50]), spec_of(), split)
 
 
 @pytest.mark.parametrize("split", [{"protocol": "unheard of"}, {"seed": "0"}, {"fold": None}, "holdout", None])
@@ -77,7 +77,7 @@ def test_a_strange_record_of_the_split_is_no_split(split: Any) -> None:
     assert own_split(FACES, provenance) is None
 
 
-def test_two_models_of_one_split_meet_on_its_test_side() -> None:
+def test_two_models_of_one_split_meet_on_its_test_split() -> None:
     assert faces_for_both(face_set(), [spec_of(), spec_of()]).faces == split_faces(FACES).test
 
 
@@ -98,5 +98,5 @@ def test_models_of_two_splits_are_not_compared(second: Any) -> None:
 
 
 def test_training_faces_are_no_ground_for_a_comparison() -> None:
-    with pytest.raises(DataError, match="leave out --split all"):
+    with pytest.raises(DataError, match="omit --split all"):
         faces_for_both(face_set(), [spec_of(), spec_of()], "all")

@@ -20,8 +20,8 @@ from mlflow.tracking import MlflowClient
 from agedetect_runtime import AgeEstimator
 from conftest import ROOT, command_environment, program
 
-pytestmark = pytest.mark.timeout(1800)  # against hangs: the demo takes two minutes where nothing else runs
-
+# The time is against hangs: the demo takes two minutes where nothing else runs.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 EXPORT = "run . -e export --env-manager local -P model=models:/agedetect-demo@candidate -P output=exported.onnx"
 Demo = list[subprocess.CompletedProcess[str]]

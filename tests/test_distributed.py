@@ -75,6 +75,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return {path.stem: torch.load(path, weights_only=True) for path in folder.glob("*.pt")}
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(results: Results) -> None:
     alone = results["1-0"]
     for rank in (0, 1):
@@ -85,6 +86,7 @@ def test_two_processes_train_the_weights_of_one(results: Results) -> None:
             assert torch.allclose(together[name], alone[name], rtol=0, atol=1e-12), name
 
 
+@pytest.mark.slow
 def test_gathered_rows_are_whole_and_in_order_on_every_process(results: Results) -> None:
     alone = results["1-0"]["answers"]
     assert alone.shape == (7, 1)

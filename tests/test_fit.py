@@ -80,12 +80,14 @@ def test_the_full_phase_trains_everything(splits):
     assert unchanged == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_and_another_others(splits):
     first, again, other = (numbers(train(make_fit(splits, seed=seed))) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "recipe"),
     [(0, PLAIN | {"plateau_epochs": 0}), (2, PLAIN | {"plateau_epochs": 0}), (0, {"schedule": "cosine"})],
@@ -106,6 +108,7 @@ def test_a_run_resumed_after_any_epoch_is_the_uninterrupted_run(splits, tmp_path
         assert all(torch.equal(value, final[name]) for name, value in resumed.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_workers_do_not_change_the_numbers(splits):
     without, with_workers = (numbers(train(make_fit(splits, workers=workers))) for workers in (0, 2))
     assert without == with_workers

@@ -30,6 +30,7 @@ def test_the_notebook_tells_the_story_in_order() -> None:
     assert titles == ["Data loading", "Model set-up", "Training", "Evaluation", "Export", "Inference"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # against hangs: a minute and a half where nothing else runs
 def test_the_notebook_runs_on_drawn_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGEDETECT_DATA", raising=False)

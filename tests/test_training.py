@@ -15,6 +15,8 @@ from export_source import draw_pixels
 from export_store import tracking
 from training_runs import artifacts, client_of, only_run, series
 
+pytestmark = pytest.mark.slow  # all look at a whole training
+
 
 def test_every_promised_metric_is_logged_at_every_epoch(small_run: Path) -> None:
     found = series(small_run, only_run(small_run))

@@ -15,6 +15,7 @@ from conftest import SMALL_RUN, CallIn, options, program, run_command
 from training_runs import artifacts, client_of, experiment_id, only_run, series, stop_after
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_killed_and_resumes_to_the_uninterrupted_metrics(
     small_run: Path, drawn_faces: Path, tmp_path: Path
 ) -> None:
@@ -35,6 +36,7 @@ def test_a_stopped_run_is_killed_and_resumes_to_the_uninterrupted_metrics(
     assert series(tmp_path, finished) == series(small_run, only_run(small_run))  # to the last digit: the same command
 
 
+@pytest.mark.slow
 def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(
     drawn_faces: Path, tmp_path: Path, call_in: CallIn
 ) -> None:
@@ -75,6 +77,7 @@ def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(
     refused(call_in(tmp_path, "train", "--resume", parent.info.run_id), 1, "it is finished")
 
 
+@pytest.mark.slow
 def test_a_run_does_not_resume_on_other_faces(drawn_faces: Path, tmp_path: Path, call_in: CallIn) -> None:
     faces = tmp_path / "faces"
     shutil.copytree(drawn_faces, faces)

@@ -14,6 +14,8 @@ from tiny_models import write_tiny_model
 
 PATHS_ONLY = {"capture_output": True, "text": True, "timeout": 300, "check": False}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runtime_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:

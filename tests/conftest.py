@@ -46,7 +46,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
-def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
     """`folder`, made by the first process that wants it, for which the others wait."""
     with FileLock(f"{folder}.lock"):
         done = folder.with_name(f"{folder.name}.done")

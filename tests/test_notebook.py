@@ -15,7 +15,8 @@ PATH = ROOT / "notebooks" / "agedetection.ipynb"
 
 
 def read_notebook() -> nbformat.NotebookNode:
-    return nbformat.read(PATH, as_version=4)
+    notebook: nbformat.NotebookNode = nbformat.read(PATH, as_version=4)
+    return notebook
 
 
 def test_the_notebook_is_committed_without_output() -> None:

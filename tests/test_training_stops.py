@@ -14,22 +14,24 @@ from click.testing import Result
 from conftest import SMALL_RUN, CallIn, options, program, run_command
 from training_runs import artifacts, client_of, experiment_id, only_run, series, stop_after
 
+Command = list[str | Path]
+TRAIN: Command = [program("agedetect"), "train"]
+
 
 @pytest.mark.slow
 def test_a_stopped_run_is_killed_and_resumes_to_the_uninterrupted_metrics(
     small_run: Path, drawn_faces: Path, tmp_path: Path
 ) -> None:
-    train = [program("agedetect"), "train"]
-    command = [*train, "--data-dir", drawn_faces, *options(SMALL_RUN)]
+    command: Command = [*TRAIN, "--data-dir", drawn_faces, *options(SMALL_RUN)]
     message = stop_after("epoch 2", command, tmp_path, signal.SIGTERM)
     run = only_run(tmp_path)
     assert run.info.status == "KILLED"
     assert f"agedetect train --resume {run.info.run_id}" in message
     assert "Traceback" not in message
     assert "checkpoint/best.pt" in artifacts(tmp_path, run)
-    again = stop_after("run ", [*train, "--resume", run.info.run_id], tmp_path, signal.SIGINT)
+    again = stop_after("run ", [*TRAIN, "--resume", run.info.run_id], tmp_path, signal.SIGINT)
     assert f"agedetect train --resume {run.info.run_id}" in again  # a second stop, before another epoch is done
-    done = run_command([*train, "--resume", run.info.run_id], tmp_path)
+    done = run_command([*TRAIN, "--resume", run.info.run_id], tmp_path)
     assert done.returncode == 0, done.stderr
     finished = only_run(tmp_path)
     assert finished.info.status == "FINISHED"
@@ -41,7 +43,7 @@ def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(
     drawn_faces: Path, tmp_path: Path, call_in: CallIn
 ) -> None:
     shortest = {**SMALL_RUN, "epochs": 1, "head_epochs": 1, "protocol": "folds5"}
-    done = run_command([program("agedetect"), "train", "--data-dir", drawn_faces, *options(shortest)], tmp_path)
+    done = run_command([*TRAIN, "--data-dir", drawn_faces, *options(shortest)], tmp_path)
     assert done.returncode == 0, done.stderr
     client = client_of(tmp_path)
     runs = client.search_runs([experiment_id(tmp_path)])
@@ -67,7 +69,7 @@ def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(
     client.log_artifact(killed.info.run_id, tmp_path / "best.pt", "checkpoint")
     client.set_terminated(killed.info.run_id, "KILLED")
     client.set_terminated(parent.info.run_id, "KILLED")
-    resumed = run_command([program("agedetect"), "train", "--resume", parent.info.run_id], tmp_path)
+    resumed = run_command([*TRAIN, "--resume", parent.info.run_id], tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout == done.stdout
     assert resumed.stderr.count("epoch 1 ") == 1
@@ -81,7 +83,7 @@ def test_the_folds_of_a_protocol_are_children_of_one_run_with_their_mean(
 def test_a_run_does_not_resume_on_other_faces(drawn_faces: Path, tmp_path: Path, call_in: CallIn) -> None:
     faces = tmp_path / "faces"
     shutil.copytree(drawn_faces, faces)
-    command = [program("agedetect"), "train", "--data-dir", "faces", *options({**SMALL_RUN, "epochs": 3})]
+    command: Command = [*TRAIN, "--data-dir", "faces", *options({**SMALL_RUN, "epochs": 3})]
     stop_after("epoch 1", command, tmp_path, signal.SIGINT)
     next(faces.iterdir()).unlink()
     done = call_in(tmp_path, "train", "--resume", only_run(tmp_path).info.run_id)
@@ -114,7 +116,6 @@ def refused(done: Result, status: int, words: str) -> None:
 
 
 def test_the_program_itself_ends_with_that_line_too(tmp_path: Path) -> None:
-    command = [program("agedetect"), "train", "--device", "cuda", "--weights", "none"]
-    done = run_command(command, tmp_path, CUDA_VISIBLE_DEVICES="")
+    done = run_command([*TRAIN, "--device", "cuda", "--weights", "none"], tmp_path, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert re.fullmatch(r"Error: device=cuda: torch finds no CUDA device; .*\n", done.stderr)

@@ -17,7 +17,9 @@ def share_batches(model: nn.Module, *, rank: int, world: int) -> None:
         if isinstance(module, SharedDropout):
             module.rank, module.world = rank, world
     if next(model.parameters()).is_cuda:
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        from timm.layers.norm_act import convert_sync_batchnorm  # torch's own drops the activation of timm's norms
+
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     else:
         _sync_on_cpu(model)
 
@@ -52,6 +54,7 @@ def _sync_on_cpu(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             synced = CpuSyncBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
+            synced.drop, synced.act = (getattr(child, part, nn.Identity()) for part in ("drop", "act"))
             synced.load_state_dict(child.state_dict())
             setattr(module, name, synced)
         else:
@@ -61,10 +64,18 @@ def _sync_on_cpu(module: nn.Module) -> None:
 class CpuSyncBatchNorm(nn.BatchNorm2d):
     """Batch norm over the batch of all processes: torch's own SyncBatchNorm is for GPUs only.
 
-    The two-pass form, as Ioffe & Szegedy (2015) write it, with every process holding equally many images.
+    The two-pass form, as Ioffe & Szegedy (2015) write it, with every process holding equally many images. timm's norms
+    hold the dropout and the activation that follow; `drop` and `act` are those.
     """
 
+    drop: nn.Module = nn.Identity()
+    act: nn.Module = nn.Identity()
+
     def forward(self, input: Tensor) -> Tensor:
+        normal: Tensor = self.act(self.drop(self._normalised(input)))
+        return normal
+
+    def _normalised(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         world = torch.distributed.get_world_size()

@@ -53,10 +53,7 @@ class SharedStochasticDepth(nn.Module):
 def _sync_on_cpu(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            synced = CpuSyncBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
-            synced.drop, synced.act = (getattr(child, part, nn.Identity()) for part in ("drop", "act"))
-            synced.load_state_dict(child.state_dict())
-            setattr(module, name, synced)
+            setattr(module, name, CpuSyncBatchNorm(child))
         else:
             _sync_on_cpu(child)
 
@@ -68,8 +65,10 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
     hold the dropout and the activation that follow; `drop` and `act` are those.
     """
 
-    drop: nn.Module = nn.Identity()
-    act: nn.Module = nn.Identity()
+    def __init__(self, replaced: nn.BatchNorm2d) -> None:
+        super().__init__(replaced.num_features, replaced.eps, replaced.momentum)
+        self.drop, self.act = (getattr(replaced, part, nn.Identity()) for part in ("drop", "act"))
+        self.to(replaced.weight).load_state_dict(replaced.state_dict())
 
     def forward(self, input: Tensor) -> Tensor:
         normal: Tensor = self.act(self.drop(self._normalised(input)))

@@ -80,7 +80,7 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """`mlflow run` answers one Ctrl-C with a second signal, which would leave the run without its status."""
+    """`mlflow run` follows one Ctrl-C with a second signal, which would leave the run without its status."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -112,7 +112,7 @@ class Run:
     def name_by(self, result: str) -> None:
         """Name the run by its backbone, size and result, unless somebody has given it a name."""
         if self._may_be_named:
-            name = f"{self._prefix}{self.config.model_name}, {self.config.image_size} px"
+            name = f"{self._prefix}{self.config.backbone_label}, {self.config.image_size} px"
             mlflow.set_tag("mlflow.runName", f"{name}, {result}" if result else name)
 
     def log_data(self, face_set: FaceSet, splits: Splits) -> None:

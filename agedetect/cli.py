@@ -111,7 +111,7 @@ def audit_command(data: Path, output: Path) -> None:
     \b
     agedetect audit UTKFace_data --output audit
     """
-    with one_line_errors():
+    with one_line_errors(), needs_extra("train"):
         from agedetect.data.audit import audit
         from agedetect.data.faces import read_faces
         from agedetect.reports.audit_text import format_audit
@@ -119,9 +119,9 @@ def audit_command(data: Path, output: Path) -> None:
 
         face_set = read_faces(data)
         report = audit(face_set)
-        write_audit(report, face_set, output)
+        written = write_audit(report, face_set, output)
     click.echo(format_audit(report))
-    click.echo(f"\nWritten: {output / 'audit.json'}, {output / 'audit.html'}")
+    click.echo(f"\nWritten: {', '.join(map(str, written))}")
 
 
 @main.command("evaluate")

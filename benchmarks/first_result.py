@@ -21,9 +21,9 @@ import agedetect_runtime.estimator, onnxruntime
 clock.append(time.monotonic())
 estimator = agedetect_runtime.estimator.AgeEstimator(sys.argv[1], device="cpu")
 clock.append(time.monotonic())
-face = estimator._load(sys.argv[2])
+face = agedetect_runtime.images.load_face(sys.argv[2], estimator.spec.image_size, estimator.spec.resampling)
 clock.append(time.monotonic())
-estimator._answers([sys.argv[2]], face[None], all_threads=True)  # what `predict` does: it opens a second session
+estimator.ages(face[None])  # like `predict`, it opens a second session
 clock.append(time.monotonic())
 print(*clock)
 """

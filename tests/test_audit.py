@@ -57,7 +57,7 @@ def test_counts_and_ages(planted: FaceSet) -> None:
     }
 
 
-def test_groups_and_their_crossings(planted: FaceSet) -> None:
+def test_groups_and_their_intersections(planted: FaceSet) -> None:
     result = audit(planted)
     assert result.genders == {"female": 4, "male": 4, "unknown": 1}
     assert result.races == {"White": 4, "Asian": 3, "Other": 1, "unknown": 1}
@@ -76,7 +76,7 @@ def test_skipped_files_are_told_apart(planted: FaceSet) -> None:
     assert result.unreadable == (("10_0_0_1.jpg", "not an image"), ("part/9_0_0_1.jpg", "empty file"))
 
 
-def test_copies_and_conflicts(planted: FaceSet) -> None:
+def test_duplicates_and_conflicts(planted: FaceSet) -> None:
     result = audit(planted)
     conflict = Duplicates(("part/33_0_0_5.png", "part/35_0_0_5.png"), (33, 35))
     assert result.duplicates == (conflict, Duplicates(("part/29_1_2_3.png", "part/29_1_2_4.png"), (29, 29)))
@@ -121,7 +121,7 @@ def test_the_terminal_text_has_every_figure(planted: FaceSet) -> None:
         "gender: female 4 (44.4%), male 4 (44.4%), unknown 1 (11.1%)",
         "1 names or rows without a label",
         "2 unreadable files",
-        "2 images of odd size",
+        "2 images of unusual size",
         "2 groups of pixel-identical images, 4 files; 1 of them with different ages, 2 files",
         "  33, 35 years: part/33_0_0_5.png, part/35_0_0_5.png",
     ):
@@ -139,13 +139,17 @@ def test_the_json_holds_everything(planted: FaceSet, tmp_path: Path) -> None:
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(planted: FaceSet, tmp_path: Path) -> None:
-    write_audit(audit(planted), planted, tmp_path / "out")
+    written = write_audit(audit(planted), planted, tmp_path / "out")
+    assert sorted(written) == sorted((tmp_path / "out").iterdir())
     page = ElementTree.parse(tmp_path / "out/audit.html")
     sources = [image.get("src") or "" for image in page.iter("img")]
     # Four duplicates, two images of odd size, one face without group (one of the odd ones again).
     assert len(sources) == 7
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert len(list(page.iter("rect"))) == 7
+    titles = [" ".join((bar.findtext("title") or "").split()) for bar in page.iter("rect")]
+    assert titles[:2] == ["5 years: 1", "25 years: 2"]
+    assert "9 faces in 12 files, 3 skipped." in " ".join("".join(page.getroot().itertext()).split())
     text = (tmp_path / "out/audit.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
     assert "<script" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ from tiny_models import tiny_spec
 FACES = imaginary_faces(np.random.default_rng(1).integers(1, 90, 800).astype(float).tolist(), groups=True)
 SPLITS = split_faces(FACES)
 FACE_SET = FaceSet(tuple(FACES), (), "/somebody/faces")
+MEDIAN = float(np.median([face.age for face in SPLITS.train]))
 CONFIG = TrainConfig(data_dir="/somebody/faces", weights="/somebody/weights/resnet.pth", epochs=7, head_epochs=2)
 
 
-def answers(faces: tuple) -> Predictions:
+def predictions(faces: tuple) -> Predictions:
     true = np.array([face.age for face in faces])
     age = np.clip(true + np.random.default_rng(0).normal(0, 5, len(true)), 0, 116)
     chances = np.exp(-0.5 * ((np.arange(117) - age[:, None]) / 5) ** 2)
@@ -33,12 +35,12 @@ def answers(faces: tuple) -> Predictions:
 @pytest.fixture(scope="module")
 def result() -> Evaluation:
     return evaluate_run(
-        answers(SPLITS.test),
+        predictions(SPLITS.test),
         SPLITS,
         FACE_SET,
         model="agedetect",
         nominal_coverage=0.9,
-        training_median=50,
+        training_median=MEDIAN,
         duplicates=None,
     )
 
@@ -50,14 +52,16 @@ def text(result: Evaluation) -> str:
 
 
 def cells(text: str, first: str) -> list[str]:
-    (row,) = [line for line in text.splitlines() if line.startswith(f"| {first} ")]
-    return [cell.strip() for cell in row.strip("|").split("|")]
+    """Those of the one table row that `first` begins."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    (row,) = [row for row in rows if row[0] == first]
+    return row
 
 
 def test_it_says_data_splits_recipe_licence_use_and_limits(text: str) -> None:
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    wanted = ["Intended use", "Data", "Recipe", "Results on the test split", "Age gates", "Intervals", "Probabilities"]
-    assert headings == [f"## {name}" for name in [*wanted, "Limits"]]
+    wanted = ["Intended use", "Data", "Recipe", "Results on the test split", "Age gates"]
+    assert headings == [f"## {name}" for name in [*wanted, "Prediction intervals", "Probabilities", "Limits"]]
     assert "for research only" in text
     assert SPLITS.fingerprint in text
     assert SPLITS.test_fingerprint in text
@@ -67,14 +71,14 @@ def test_it_says_data_splits_recipe_licence_use_and_limits(text: str) -> None:
 
 def test_its_figures_are_the_evaluation_s_with_their_n(text: str, result: Evaluation) -> None:
     mae = result.overall.mae
-    assert cells(text, "MAE (years)")[1:] == [f"{mae.value:.2f} ({mae.low:.2f} to {mae.high:.2f})", "80"]
+    assert cells(text, "MAE")[1:] == [f"{mae.value:.2f} ({mae.low:.2f} to {mae.high:.2f}) years", "80"]
     for group in result.family("race"):
         assert cells(text.split("## Age gates")[0], group.name)[1] == str(group.scores.n)
     for gate in result.gates:
         if (gate.threshold, gate.challenge) == (18, 25):
-            assert f"n={gate.false_positives.n}" in next(
-                line for line in text.splitlines() if "| 18 " in line and "| 25 " in line
-            )
+            (row,) = re.findall(r"^\| 18 +\| 25 +\|(.*)\|$", text, re.MULTILINE)
+            rates = (gate.false_positives, gate.false_positives_near, gate.false_negatives)
+            assert [cell.strip() for cell in row.split("|")][1::2] == [str(rate.n) for rate in rates]
 
 
 def test_it_names_no_place_of_the_machine_that_trained(text: str) -> None:
@@ -91,17 +95,19 @@ def test_tables_line_up_on_a_terminal(text: str) -> None:
 
 def test_a_model_with_an_age_alone_promises_nothing_else() -> None:
     plain = Predictions.of(SPLITS.test, [face.age + 1 for face in SPLITS.test])
-    judged = evaluate_run(
+    result = evaluate_run(
         plain, SPLITS, FACE_SET, model="m", nominal_coverage=None, training_median=50, duplicates=None
     )
-    text = card(tiny_spec(), judged, CONFIG.to_dict(), SPLITS, FACE_SET, licence="free")
-    assert "## Intervals" not in text
+    text = card(tiny_spec(), result, CONFIG.to_dict(), SPLITS, FACE_SET, licence="free")
+    assert cells(text, "MSE")[1].endswith(" years²")
+    assert "## Prediction intervals" not in text
     assert "## Probabilities" not in text
-    assert "It answers with the age in years." in text
+    assert "Output: the age in years." in text
 
 
-def test_a_run_is_judged_beside_the_median_of_its_training_faces(result: Evaluation) -> None:
-    assert (result.median.of, result.median.age) == ("training", np.median([face.age for face in SPLITS.train]))
+def test_a_run_is_compared_with_the_median_of_its_training_faces(result: Evaluation, text: str) -> None:
+    assert (result.median.of, result.median.age) == ("training", MEDIAN)
+    assert f"The median baseline always predicts {MEDIAN:g} years" in text
     assert result.fingerprint == SPLITS.test_fingerprint
     assert result.leakage is not None
     assert result.leakage.leaked == 0  # imaginary faces are all different

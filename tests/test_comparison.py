@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -34,12 +35,12 @@ def test_the_better_model_is_named_with_its_advantage() -> None:
     assert verdict(result).endswith("n=300")
 
 
-def test_no_difference_is_said_to_be_not_shown() -> None:
+def test_a_difference_that_may_be_chance_is_not_significant() -> None:
     one = Predictions.of(FACES, AGES + 5)
     other = Predictions.of(FACES, AGES + np.tile([4.0, 6.0], 150))  # better on half of the faces, worse on the other
     result = compare_predictions(one, other, names=NAMES)
     assert not result.overall.significant
-    assert verdict(result).startswith("no difference shown: second minus first +0.00 (-0.")
+    assert verdict(result).startswith("no significant difference at 95%: second minus first +0.00 (-0.")
 
 
 def test_pairing_shows_what_two_separate_intervals_would_hide() -> None:
@@ -76,5 +77,6 @@ def test_every_group_has_its_n_in_text_and_json() -> None:
     values = json.loads(result.to_json())
     assert {group["n"] for group in values["groups"] if group["group"] in ("male", "female")} == {150}
     assert set(values["overall"]["advantage"]) == {"value", "low", "high"}
-    rows = format_comparison(result).splitlines()[-len(result.groups) :]
-    assert [int(row[17:26].replace(",", "")) for row in rows] == [group.n for group in result.groups]
+    rows = [line.split() for line in format_comparison(result).splitlines() if re.search(r" (yes|no)$", line)]
+    assert [int(row[-8]) for row in rows] == [item.n for item in (result.overall, *result.groups)]
+    assert [row[-1] == "yes" for row in rows] == [item.significant for item in (result.overall, *result.groups)]

@@ -12,8 +12,8 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from agedetect.errors import ConfigError
-from agedetect.models.heads import SharedDropout
-from agedetect.training.distributed import gather_rows, open_fabric, share_batches, use_bfloat16
+from agedetect.models.shared_batch import SharedDropout, share_batches
+from agedetect.training.distributed import gather_rows, open_fabric, use_bfloat16
 
 STEPS, BATCH = 6, 8
 
@@ -36,7 +36,7 @@ def train_a_share(rank: int, world: int, folder: str) -> None:
     }
     fabric = open_fabric("cpu", "float32")
     model = network()
-    share_batches(model, fabric)
+    share_batches(model, rank=fabric.global_rank, world=fabric.world_size)
     wrapped = nn.parallel.DistributedDataParallel(model) if world > 1 else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     generator = torch.Generator().manual_seed(1)

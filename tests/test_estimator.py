@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx import helper
 from PIL import Image
 
-from agedetect_runtime import AgeEstimator, Estimate, ImageError, ModelError, session
+from agedetect_runtime import AgeEstimator, Estimate, Failure, ImageError, ModelError, session, walk_images
 from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.images import load_face
 from agedetect_runtime.pipeline import batches_ahead
@@ -90,15 +93,20 @@ def test_a_caller_alone_gets_all_threads_and_several_share_the_cores(
     assert wide == [True, False, True]
 
 
-def test_path_bytes_image_and_array_give_the_same_age(estimator: AgeEstimator, tmp_path: Path) -> None:
+def test_every_kind_of_source_gives_the_same_age(estimator: AgeEstimator, tmp_path: Path) -> None:
     path = tmp_path / "face.jpg"
     Image.fromarray(noise(3)).save(path)
-    with Image.open(path) as image:
-        sources = [str(path), path, path.read_bytes(), image, np.asarray(image)]
-        alone = [estimator.predict(source).age for source in sources]
-        together = [estimate.age for estimate in estimator.predict_many(sources)]
-    assert len({*alone}) == 1
-    assert together == pytest.approx(alone, abs=FLOAT32_YEARS)
+    data = path.read_bytes()
+    with Image.open(path) as image, path.open("rb") as file, path.open("rb", buffering=0) as raw:
+        plain = [str(path), path, data, bytearray(data), memoryview(data), image, np.asarray(image)]
+        files: list[BinaryIO | io.RawIOBase] = [io.BytesIO(data), file, raw]
+        ages = [estimator.predict(source).age for source in [*plain, *files]]
+        for opened in files:
+            assert not opened.closed
+            opened.seek(0)
+        together = [result.age for result in estimator.predict_many([*plain, *files])]
+    assert len({*ages}) == 1
+    assert together == pytest.approx(ages, abs=FLOAT32_YEARS)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -129,6 +137,51 @@ def test_bad_images_have_a_reason_and_the_others_an_age(estimator: AgeEstimator,
     for estimate in estimates:
         assert (estimate.age is None) == (estimate.error is not None)
     assert estimates[2].age == estimator.predict(noise(1)).age
+
+
+@pytest.mark.parametrize(
+    ("one", "shown"),
+    [
+        ("faces/", r"'faces/'"),
+        (Path("faces"), r"PosixPath\('faces'\)"),
+        (b"\xff\xd8\xff", "<3 bytes>"),
+        (bytearray(3), "<3 bytes>"),
+        (memoryview(b"123"), "<3 bytes>"),
+        (io.BytesIO(b"123"), "<BytesIO>"),
+        (Image.new("RGB", (4, 5)), "<RGB image, 4 x 5>"),
+        (np.zeros((8, 9, 3), np.uint8), r"<uint8 \(8, 9, 3\)>"),
+        (np.zeros((8, 9), np.float32), r"<float32 \(8, 9\)>"),
+    ],
+)
+def test_one_source_is_no_iterable_of_sources(estimator: AgeEstimator, one: Any, shown: str) -> None:
+    """Of a text its letters would be taken for paths, of an open file its lines."""
+    with pytest.raises(
+        TypeError, match=rf"^predict_many takes an iterable of sources, and {shown} is one source; call"
+    ):
+        estimator.predict_many(one)  # at the call: no result was requested
+
+
+def test_what_is_no_iterable_is_refused_at_the_call(estimator: AgeEstimator) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        estimator.predict_many(None)  # type: ignore[arg-type]
+
+
+def test_a_batch_of_arrays_and_an_array_of_paths_are_iterables(estimator: AgeEstimator, tmp_path: Path) -> None:
+    batch = np.stack([noise(1), noise(2)])
+    assert [result.age for result in estimator.predict_many(batch)] == [
+        result.age for result in estimator.predict_many([noise(1), noise(2)])
+    ]
+    (result,) = estimator.predict_many(np.array([str(tmp_path / "none.jpg")]))
+    assert result.error == "no such file"
+
+
+def test_the_images_of_a_folder_are_an_iterable(estimator: AgeEstimator, tmp_path: Path) -> None:
+    for name in ("b.png", "a.png"):
+        Image.fromarray(noise(1)).save(tmp_path / name)
+    assert [Path(str(result.source)).name for result in estimator.predict_many(walk_images(tmp_path))] == [
+        "a.png",
+        "b.png",
+    ]
 
 
 def test_a_batch_of_bad_images_alone_is_no_trouble(estimator: AgeEstimator) -> None:
@@ -163,7 +216,7 @@ def test_an_answer_that_is_no_number_is_an_error_in_its_row(tmp_path: Path) -> N
     estimator = AgeEstimator(path, device="cpu")
     black = np.zeros((32, 32, 3), np.uint8)
     first, second = estimator.predict_many([black, noise(1)])
-    assert first == Estimate(black, error="the model's answer is not a number: nan")
+    assert first == Failure(black, "the model's answer is not a number: nan")
     assert second.error is None
     with pytest.raises(ModelError, match="not a number: nan"):
         estimator.predict(black)
@@ -178,7 +231,6 @@ def test_an_infinite_age_is_an_error(tmp_path: Path) -> None:
 def test_intervals_come_where_the_model_has_them(estimator: AgeEstimator, tmp_path: Path) -> None:
     with_them = AgeEstimator(write_tiny_model(tmp_path / "age.onnx", coverage=0.9), device="cpu")
     estimate = with_them.predict(noise(1))
-    assert estimate.age is not None
     assert (estimate.low, estimate.high) == pytest.approx((estimate.age - 5, estimate.age + 5))
     alone = estimator.predict(noise(1))
     assert (alone.low, alone.high) == (None, None)
@@ -189,43 +241,58 @@ def grey(level: int) -> NDArray[np.uint8]:
     return np.full((32, 32, 3), level, np.uint8)
 
 
-@pytest.mark.parametrize("min_age", [0, 10])
-@pytest.mark.parametrize(
-    ("at_least", "sixteenths"),
-    # The ages around 22 have 1, 2, 3, 4, 3, 2, 1 sixteenths, from 19 to 25.
-    [(18, 16), (19, 16), (20, 15), (21, 13), (22, 10), (23, 6), (24, 3), (25, 1), (26, 0), (116, 0)],
-)
-def test_the_chance_of_an_age_is_the_sum_from_that_age_on(
-    tmp_path: Path, min_age: int, at_least: int, sixteenths: int
-) -> None:
-    model = write_tiny_model(tmp_path / "age.onnx", head="distribution", min_age=min_age, coverage=0.9)
-    estimate = AgeEstimator(model, device="cpu", threads=1, at_least=at_least).predict(grey(60))
-    assert estimate.at_least == pytest.approx(sixteenths / 16, abs=FLOAT32_YEARS)
+@pytest.fixture
+def distribution(tmp_path: Path) -> AgeEstimator:
+    """A model that gives probabilities: around 22 years 1, 2, 3, 4, 3, 2, 1 sixteenths, from 19 to 25."""
+    model = write_tiny_model(tmp_path / "age.onnx", head="distribution", min_age=10, coverage=0.9)
+    return AgeEstimator(model, device="cpu", threads=2, batch_size=2)
+
+
+def test_probabilities_come_where_they_are_requested(distribution: AgeEstimator) -> None:
+    estimate = distribution.predict(grey(60), probabilities=True)
+    assert estimate.probabilities is not None
+    assert (estimate.probabilities.shape, estimate.probabilities.dtype, estimate.min_age) == ((107,), np.float32, 10)
+    assert (16 * estimate.probabilities[9:16]).tolist() == pytest.approx([1, 2, 3, 4, 3, 2, 1], abs=FLOAT32_YEARS)
     assert (estimate.age, estimate.low, estimate.high) == pytest.approx((22, 17, 27))
+    assert distribution.predict(grey(60)).probabilities is None
+    assert next(distribution.predict_many([grey(60)])).probabilities is None
 
 
-def test_each_face_of_a_batch_has_its_own_chance_and_a_bad_image_none(tmp_path: Path) -> None:
+def test_each_face_of_a_batch_has_its_own_probabilities_and_a_bad_image_none(distribution: AgeEstimator) -> None:
+    sources = [grey(20), b"", grey(60), grey(100), b"junk", grey(0)]
+    results = list(distribution.predict_many(sources, probabilities=True))
+    assert [type(result) for result in results] == [Estimate, Failure, Estimate, Estimate, Failure, Estimate]
+    chances = [result.at_least(21) for result in results if result.error is None]
+    assert chances == [0, pytest.approx(13 / 16, abs=FLOAT32_YEARS), pytest.approx(1), 0]
+    alone = distribution.predict(grey(60), probabilities=True).probabilities
+    assert results[2].probabilities == pytest.approx(alone, abs=FLOAT32_YEARS)
+
+
+def test_probabilities_of_a_model_without_them_are_refused_before_anything_is_read(estimator: AgeEstimator) -> None:
+    def never() -> Iterator[str]:
+        pytest.fail("a source was taken")
+        yield ""
+
+    calls: list[Callable[[], object]] = [
+        lambda: estimator.predict("none.jpg", probabilities=True),
+        lambda: estimator.predict_many(never(), probabilities=True),
+        lambda: estimator.ages(noise(1, 32)[None], probabilities=True),
+    ]
+    for call in calls:
+        with pytest.raises(ModelError, match=r"^age\.onnx: its regression head gives no probabilities; train one with"):
+            call()
+
+
+def test_probabilities_that_are_no_numbers_are_an_error_in_their_row(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "age.onnx", head="distribution")
-    estimator = AgeEstimator(model, device="cpu", threads=1, at_least=21)
-    chances = [estimate.at_least for estimate in estimator.predict_many([grey(20), b"", grey(60), grey(100)])]
-    assert chances == [0, None, pytest.approx(13 / 16, abs=FLOAT32_YEARS), pytest.approx(1)]
-
-
-def test_no_chance_is_given_unless_it_is_asked_for(tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / "age.onnx", head="distribution")
-    assert AgeEstimator(model, device="cpu", threads=1).predict(grey(60)).at_least is None
-
-
-def test_a_model_without_probabilities_cannot_say_who_is_old_enough(model: Path) -> None:
-    with pytest.raises(ModelError, match=r"^age\.onnx: it gives no probabilities, .* at least 18 years old; train one"):
-        AgeEstimator(model, device="cpu", at_least=18)
-
-
-@pytest.mark.parametrize("at_least", [18, 21, 117])
-def test_an_age_outside_of_what_the_model_knows_is_refused(tmp_path: Path, at_least: int) -> None:
-    model = write_tiny_model(tmp_path / "age.onnx", head="distribution", min_age=21)
-    with pytest.raises(ModelError, match=rf"^age\.onnx: it knows ages from 21 to 116 only, .* least {at_least} years"):
-        AgeEstimator(model, device="cpu", at_least=at_least)
+    edited = onnx.load(model)
+    *others, divide = edited.graph.node
+    divide.input[1] = "zero"  # for a black face, whose age stays 1
+    del edited.graph.node[:]
+    edited.graph.node.extend([*others, helper.make_node("Unsqueeze", ["sums", "column"], ["zero"]), divide])
+    onnx.save(edited, model)
+    black, red = AgeEstimator(model, device="cpu").predict_many([grey(0), grey(60)], probabilities=True)
+    assert (black.error, red.error) == ("the model's answer is not a number: 1.0", None)
 
 
 def test_preprocessed_faces_give_the_models_raw_answers(tmp_path: Path) -> None:

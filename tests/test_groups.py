@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agedetect.evaluation.groups import answered_decades, decade_of, groups_of
+from agedetect.evaluation.groups import decade_of, groups_of, predicted_decades
 from imaginary_faces import imaginary_face, imaginary_faces
 
 
@@ -21,12 +21,12 @@ def test_each_family_divides_the_faces() -> None:
 
 
 def test_answers_are_grouped_by_their_own_decade() -> None:
-    groups = answered_decades(np.array([34.9, 5.0, 30.0, 29.99, 116.0]))
+    groups = predicted_decades(np.array([34.9, 5.0, 30.0, 29.99, 116.0]))
     assert [(group.name, list(group.members)) for group in groups] == [
-        ("says 0-9", [1]),
-        ("says 20-29", [3]),
-        ("says 30-39", [0, 2]),
-        ("says 110-119", [4]),
+        ("predicted 0-9", [1]),
+        ("predicted 20-29", [3]),
+        ("predicted 30-39", [0, 2]),
+        ("predicted 110-119", [4]),
     ]
 
 

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFile, ImageOps
 from agedetect_runtime import modes
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import load_face, open_rgb
+from agedetect_runtime.truncation import truncation_is_an_error
 
 GOLDEN = Path(__file__).parent / "golden"
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -364,6 +365,21 @@ def reason(source: object, **options: int) -> str:
         open_rgb(source, **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows doesn't fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_child_that_is_forked_while_images_are_opened_has_pillows_setting_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with truncation_is_an_error():
+        assert not ImageFile.LOAD_TRUNCATED_IMAGES
+        child = os.fork()
+        if child == 0:
+            os._exit(ImageFile.LOAD_TRUNCATED_IMAGES)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_what_is_not_an_image_says_so(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_no_limit_for_an_image_is_a_limit_too_and_no_number_is_none(faces: Path,
     assert infer(faces, "--onnx", model, "--image-seconds", "inf").exit_code == 0
     refused = infer(faces, "--onnx", model, "--image-seconds", "nan")
     assert refused.exit_code == 2
-    assert "nan is no number" in refused.stderr
+    assert "nan is not a number" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_no_limit_for_an_image_is_a_limit_too_and_no_number_is_none(faces: Path,
     [
         ("<&-", "one.png", 0, "1 image, 0 failed"),
         ("<&-", "-", 1, "Error: -: standard input is closed\n"),
-        (">&-", "one.png", 1, "Error: standard output is closed; give an --output\n"),
+        (">&-", "one.png", 1, "Error: standard output is closed; choose a file with --output\n"),
         ("2>&-", "one.png", 0, ""),
     ],
 )
@@ -184,7 +184,7 @@ def test_about_a_model_without_a_card_lists_what_its_file_says(tmp_path: Path) -
         "backbone     tiny",
         "image size   32 x 32, resized bilinear",
         "head         distribution, ages 0 to 116",
-        "intervals    at the level 90%",
+        "intervals    90% nominal coverage",
         "precision    float32",
         "note         a\\nb\\x1b",
         "run_id       0a1b",
@@ -214,8 +214,8 @@ def test_strict_makes_a_failed_image_exit_1(faces: Path, model: Path) -> None:
     [
         ([], "Missing argument 'FACES...'"),
         (["face.jpg"], "Missing option '--onnx'"),
-        (["face.jpg", "--onnx", "age.onnx", "--output", "ages.txt"], "none of .csv, .jsonl"),
-        (["face.jpg", "--onnx", "age.onnx", "--output", "ages"], "none of .csv, .jsonl"),
+        (["face.jpg", "--onnx", "age.onnx", "--output", "ages.txt"], "not one of .csv, .jsonl"),
+        (["face.jpg", "--onnx", "age.onnx", "--output", "ages"], "not one of .csv, .jsonl"),
         (["face.jpg", "--onnx", "age.onnx", "--device", "tpu"], "'tpu' is not one of"),
         (["face.jpg", "--onnx", "age.onnx", "--batch-size", "0"], "0 is not in the range x>=1"),
         (["face.jpg", "--onnx", "age.onnx", "--threads", "0"], "0 is not in the range x>=1"),

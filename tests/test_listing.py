@@ -92,8 +92,8 @@ class Failing(io.BytesIO):
 @pytest.mark.parametrize(
     ("stdin", "reason"),
     [
-        (io.BytesIO(b"a.jpg\n" + b"b" * 9000), "no list of paths, one a line"),
-        (io.BytesIO(b"a.jpg\0b.jpg\0"), "no list of paths, one a line"),
+        (io.BytesIO(b"a.jpg\n" + b"b" * 9000), "not a list of paths, one per line"),
+        (io.BytesIO(b"a.jpg\0b.jpg\0"), "not a list of paths, one per line"),
         (Failing(), "cannot be read: input/output error"),
     ],
     ids=["a line that is no path", "find -print0", "a broken device"],

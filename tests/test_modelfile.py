@@ -122,9 +122,11 @@ def test_weights_in_another_file_are_refused_wherever_they_are_named(
     tmp_path: Path, place: Callable[[onnx.ModelProto], None]
 ) -> None:
     path = edited(tmp_path / "age.onnx", place)
-    with pytest.raises(ModelError, match=r"age.onnx: its weights are in another file, and a model is one file"):
+    with pytest.raises(
+        ModelError, match=r"age.onnx: its weights are in another file, but a model must be a single file"
+    ):
         check_model_file(path)  # which knows no ONNX Runtime
-    assert refusal(path) == "its weights are in another file, and a model is one file"
+    assert refusal(path) == "its weights are in another file, but a model must be a single file"
 
 
 @pytest.mark.parametrize("location", ["../pipe", "pipe", "/dev/zero", "file:///etc/passwd", ""])
@@ -135,7 +137,7 @@ def test_the_other_file_is_not_even_opened(tmp_path: Path, location: str) -> Non
     path = edited(
         tmp_path / "models" / "age.onnx", lambda model: model.graph.initializer.append(outside(location=location))
     )
-    assert refusal(path) == "its weights are in another file, and a model is one file"
+    assert refusal(path) == "its weights are in another file, but a model must be a single file"
 
 
 # Sizes
@@ -200,7 +202,7 @@ def test_metadata_of_somebody_else_beside_ours_is_no_trouble(tmp_path: Path) -> 
     ("metadata", "words"),
     [
         ({"schema": "x" * 100_000}, r"schema 'x{12}\.\.\.x{13}' is unknown"),
-        ({"head": [[[[[[[[[]]]]]]]]]}, r"head \[\[\[\[\[\[\[\.\.\.\]\]\]\]\]\]\] is none of regression"),
+        ({"head": [[[[[[[[[]]]]]]]]]}, r"head \[\[\[\[\[\[\[\.\.\.\]\]\]\]\]\]\] is not one of regression"),
         ({"image_size": 10**4000}, r"image_size 1000\d*\.\.\.0* is not a whole number"),
         ({"backbone": None, "card": 1}, "backbone None is not text"),
     ],
@@ -219,7 +221,7 @@ def test_more_than_two_gigabytes_are_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "age.onnx"
     path.touch()
     os.truncate(path, 2**40)  # of nothing: it takes no room
-    assert refusal(path) == f"{2**40} bytes, and an ONNX file has at most {2**31 - 1}"
+    assert refusal(path) == f"{2**40} bytes, but an ONNX file has at most {2**31 - 1}"
 
 
 # Structure

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agedetect_runtime.estimator import Estimate
+from agedetect_runtime.estimate import Estimate
 from agedetect_runtime.names import name_cell, name_from, name_text
 from agedetect_runtime.report import report_to
 

@@ -11,12 +11,14 @@ import re
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from agedetect_runtime.errors import AgedetectError
-from agedetect_runtime.estimator import Estimate
+from agedetect_runtime.estimate import Estimate, Failure, Result
 from agedetect_runtime.report import is_report, report_to
 from agedetect_runtime.table import fit, printable, write_table
 
@@ -33,11 +35,18 @@ ODD_NAMES = [
 NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
 
 
-def written(path: Path, estimates: list[Estimate], at_least: int | None = None) -> bytes:
+def written(path: Path, estimates: list[Result], at_least: int | None = None) -> bytes:
     with report_to(path, at_least=at_least) as report:
         for estimate in estimates:
             report.write(estimate)
     return path.read_bytes()
+
+
+def chance(share: float, years: int) -> NDArray[np.float32]:
+    """Probabilities of 0 to 116 years: `share` for `years`, the rest for the year before."""
+    probabilities = np.zeros(117, np.float32)
+    probabilities[years - 1 : years + 1] = (1 - share, share)
+    return probabilities
 
 
 def csv_rows(data: bytes) -> list[dict[str, str]]:
@@ -54,14 +63,14 @@ def test_csv_has_a_header_and_a_row_an_image(tmp_path: Path) -> None:
         [
             Estimate("a.jpg", 34.24681, 27.0, 42.5),
             Estimate("b.jpg", 5.0),
-            Estimate("c.jpg", error="empty file"),
+            Failure("c.jpg", "empty file"),
         ],
     )
     assert data == (b"file,age,low,high,error\na.jpg,34.247,27.0,42.5,\nb.jpg,5.0,,,\nc.jpg,,,,empty file\n")
 
 
 def test_json_lines_have_the_same_columns(tmp_path: Path) -> None:
-    data = written(tmp_path / "ages.jsonl", [Estimate("a.jpg", 34.24681, 27.0, 42.5), Estimate("c.jpg", error="empty")])
+    data = written(tmp_path / "ages.jsonl", [Estimate("a.jpg", 34.24681, 27.0, 42.5), Failure("c.jpg", "empty")])
     assert json_rows(data) == [
         {"file": "a.jpg", "age": 34.247, "low": 27.0, "high": 42.5, "error": None},
         {"file": "c.jpg", "age": None, "low": None, "high": None, "error": "empty"},
@@ -69,7 +78,7 @@ def test_json_lines_have_the_same_columns(tmp_path: Path) -> None:
 
 
 def test_the_chance_of_an_age_has_a_column_named_after_the_age(tmp_path: Path) -> None:
-    estimates = [Estimate("a.jpg", 34.2, 27.0, 42.5, at_least=0.96875), Estimate("c.jpg", error="empty file")]
+    estimates = [Estimate("a.jpg", 34.2, 27.0, 42.5, chance(0.96875, 18)), Failure("c.jpg", "empty file")]
     assert written(tmp_path / "ages.csv", estimates, at_least=18) == (
         b"file,age,low,high,at_least_18,error\na.jpg,34.2,27.0,42.5,0.969,\nc.jpg,,,,,empty file\n"
     )
@@ -137,7 +146,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def table(
-    estimates: list[Estimate],
+    estimates: list[Result],
     monkeypatch: pytest.MonkeyPatch,
     *,
     columns: int,
@@ -157,7 +166,7 @@ def cells(text: str) -> int:
 
 
 def test_the_table_has_ages_with_one_decimal_and_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
-    estimates = [Estimate("a.jpg", 34.26), Estimate("b.jpg", error="empty file")]
+    estimates = [Estimate("a.jpg", 34.26), Failure("b.jpg", "empty file")]
     rows = table(estimates, monkeypatch, columns=60)
     assert [row.split() for row in rows] == [
         ["file", "age"],
@@ -171,7 +180,7 @@ def test_the_table_shows_intervals_where_there_are_any(monkeypatch: pytest.Monke
         Estimate("a.jpg", 34.26, 26.9, 42.04),
         Estimate("b.jpg", 3.4, -0.3, 9.5),
         Estimate("c.jpg", 101.0, 93.0, 116.0),
-        Estimate("d.jpg", error="empty file"),
+        Failure("d.jpg", "empty file"),
     ]
     assert table(estimates, monkeypatch, columns=70, coverage=0.9) == [
         "file                       age (90%)",
@@ -183,12 +192,14 @@ def test_the_table_shows_intervals_where_there_are_any(monkeypatch: pytest.Monke
 
 
 def test_the_table_shows_the_chance_of_an_age_behind_either_kind_of_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    estimates = [Estimate("a.jpg", 34.26, 26.9, 42.04, at_least=0.966), Estimate("b.jpg", error="empty file")]
+    failure = Failure("b.jpg", "empty file")
+    estimates = [Estimate("a.jpg", 34.26, 26.9, 42.04, chance(0.966, 18)), failure]
     assert table(estimates, monkeypatch, columns=80, coverage=0.975, at_least=18) == [
         "file                          age (97.5%)     >=18",
         "a.jpg                          34 (27-42)     0.97",
         "b.jpg                           -                -  empty file",
     ]
+    estimates = [Estimate("a.jpg", 34.26, 26.9, 42.04, chance(0.966, 100)), failure]
     assert table(estimates, monkeypatch, columns=60, at_least=100) == [
         "file                    age  >=100",
         "a.jpg                  34.3   0.97",

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from agedetect_runtime.errors import AgedetectError
-from agedetect_runtime.estimator import Estimate
+from agedetect_runtime.estimate import Estimate, Failure, Result
 from agedetect_runtime.report import report_to
 from conftest import listen_to_ctrl_c
 from tiny_models import write_tiny_model
@@ -95,22 +95,22 @@ def stop_half_way(output: Path, model: Path, paths: list[str], stop: signal.Sign
     ("stop", "suffix"),
     [(signal.SIGKILL, "csv"), (signal.SIGKILL, "jsonl"), (signal.SIGTERM, "csv"), (signal.SIGINT, "jsonl")],
 )
-def test_a_stopped_job_goes_on_to_the_file_that_an_unstopped_one_writes(
+def test_a_resumed_job_ends_with_the_file_that_an_uninterrupted_one_writes(
     tmp_path: Path, model: Path, listed: list[str], stop: signal.Signals, suffix: str
 ) -> None:
     unstopped, output = tmp_path / f"all.{suffix}", tmp_path / f"ages.{suffix}"
     infer(listed, "--onnx", model, "--output", unstopped)
     code, told = stop_half_way(output, model, listed[:FED], stop)
     part = tmp_path / f"ages.{suffix}.part"
-    kept = whole_rows(part)
+    done = whole_rows(part)
     assert code == (130 if stop is signal.SIGINT else -stop)
-    assert told == (f"Note: {kept} rows are kept in {part.name}; --resume goes on with them\n" if code > 0 else "")
+    assert told == (f"Note: {done} rows are saved in {part.name}; use --resume to continue\n" if code > 0 else "")
     assert not output.exists()
     assert unstopped.read_bytes().startswith(part.read_bytes())  # whole rows, in order
 
-    done = infer(listed, "--onnx", model, "--output", output, "--resume", "--strict")
-    assert done.stderr.startswith(f"{IMAGES} images ({kept} of them before), 6 failed, ")
-    assert done.returncode == 1  # --strict: the ones that failed before count
+    resumed = infer(listed, "--onnx", model, "--output", output, "--resume", "--strict")
+    assert resumed.stderr.startswith(f"{IMAGES} images ({done} of them done before), 6 failed, ")
+    assert resumed.returncode == 1  # --strict: the ones that failed before count
     assert output.read_bytes() == unstopped.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([output.name, unstopped.name])
 
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_whole_rows_to_go_on_with(tmp_path: Path, model: Path
     full = infer(listed, "--onnx", model, "--output", output, preexec_fn=leave_two_thousand_bytes)
     assert full.returncode == 1
     assert full.stderr.splitlines() == [
-        f"Note: {whole_rows(part)} rows are kept in ages.csv.part; --resume goes on with them",
+        f"Note: {whole_rows(part)} rows are saved in ages.csv.part; use --resume to continue",
         f"Error: {output}: cannot be written: file too large",
     ]
     assert 0 < whole_rows(part) < IMAGES
@@ -168,17 +168,17 @@ def test_standard_output_without_room_is_one_line(model: Path, listed: list[str]
 # Every place to be torn at
 
 
-def estimate(path: str) -> Estimate:
-    return Estimate(path, error="not an image") if path == "z.jpg" else Estimate(path, len(path) / 8)
+def estimate(path: str) -> Result:
+    return Failure(path, "not an image") if path == "z.jpg" else Estimate(path, len(path) / 8)
 
 
-def report(output: Path, paths: list[str], *, resume: bool = False, maker: str = "one") -> tuple[int, int]:
+def report(output: Path, paths: list[str], *, resume: bool = False, model: str = "one") -> tuple[int, int]:
     """Write a whole report; how many rows were there before, and how many were written."""
-    with report_to(output, paths, maker={"model": maker}, resume=resume) as opened:
+    with report_to(output, paths, metadata={"model": model}, resume=resume) as opened:
         missing = list(opened.missing)
         for path in missing:
             opened.write(estimate(path))
-    return opened.kept, len(missing)
+    return opened.done_before, len(missing)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
@@ -201,7 +201,7 @@ def test_wherever_a_row_is_torn_the_rest_is_done_once(tmp_path: Path, suffix: st
     assert counts == set(range(len(ODD_NAMES) + 1))
 
 
-# What isn't gone on with
+# What isn't resumed
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def part(tmp_path: Path) -> Path:
     """The part of a job that was stopped after a.jpg, b.jpg and c.jpg."""
 
     def stop_after(names: list[str]) -> None:
-        with report_to(tmp_path / "ages.csv", maker={"model": "one"}) as left:
+        with report_to(tmp_path / "ages.csv", metadata={"model": "one"}) as left:
             for name in names:
                 left.write(estimate(name))
             raise RuntimeError
@@ -225,14 +225,14 @@ NAMES = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
 @pytest.mark.parametrize(
     ("paths", "words"),
     [
-        (["b.jpg", "c.jpg"], "its image 1 is a.jpg, now it is b.jpg: new images may only come last"),
+        (["b.jpg", "c.jpg"], "its image 1 is a.jpg, now it is b.jpg: new images may only be added at the end"),
         (["a.jpg", "aa.jpg", "b.jpg", "c.jpg"], "its image 2 is b.jpg, now it is aa.jpg"),
         (["a.jpg", "b.jpg"], "its image 3 is c.jpg, now there is none"),
     ],
 )
 def test_images_that_came_or_went_before_the_last_row_are_refused(part: Path, paths: list[str], words: str) -> None:
     before = part.read_bytes()
-    with pytest.raises(AgedetectError, match=f"^ages.csv.part: {words}.*; to begin anew, delete it, or rename it"):
+    with pytest.raises(AgedetectError, match=f"^ages.csv.part: {words}.*; to start over, delete it, or rename it"):
         report(part.with_suffix(""), paths, resume=True)
     assert part.read_bytes() == before
 
@@ -243,17 +243,17 @@ def test_images_that_came_last_are_done(part: Path) -> None:
 
 
 def test_rows_of_another_model_are_refused(part: Path) -> None:
-    with pytest.raises(AgedetectError, match=r"^ages.csv.part: begun with another model; to begin anew"):
-        report(part.with_suffix(""), NAMES, resume=True, maker="two")
+    with pytest.raises(AgedetectError, match=r"^ages.csv.part: was started with a different model; to start over"):
+        report(part.with_suffix(""), NAMES, resume=True, model="two")
     assert whole_rows(part) == 3
 
 
-@pytest.mark.parametrize("maker", [None, "", "[]", "{", '{"other": 1}'])
-def test_rows_that_nothing_says_the_maker_of_are_refused(part: Path, maker: str | None) -> None:
+@pytest.mark.parametrize("metadata", [None, "", "[]", "{", '{"other": 1}'])
+def test_rows_without_their_job_metadata_are_refused(part: Path, metadata: str | None) -> None:
     sidecar = part.with_name("ages.csv.part.json")
-    sidecar.unlink() if maker is None else sidecar.write_text(maker)
+    sidecar.unlink() if metadata is None else sidecar.write_text(metadata)
     with pytest.raises(
-        AgedetectError, match=r"nothing says what made its rows|begun with another model and another oth"
+        AgedetectError, match=r"its job metadata, ages.csv.part.json, can't be read|different model and a different oth"
     ):
         report(part.with_suffix(""), NAMES, resume=True)
     assert whole_rows(part) == 3
@@ -263,7 +263,7 @@ def test_rows_that_nothing_says_the_maker_of_are_refused(part: Path, maker: str 
     ("damage", "words"),
     [
         (lambda data: data.replace(b"b.jpg", b"\xff.jpg"), "its image 2 is \ufffd.jpg"),
-        (lambda data: data.replace(b"file,age", b"file,sex"), "has another heading"),
+        (lambda data: data.replace(b"file,age", b"file,sex"), "has different columns"),
         (lambda data: data.replace(b"b.jpg,0.625,,,\n", b"\n"), "its row 2 is damaged"),
         (lambda data: data + b"\0" * 70_000, "its row 4 is damaged"),
         (lambda data: data + b'"' * 99_001 + b"\n", "its row 4 is damaged"),
@@ -278,7 +278,7 @@ def test_a_damaged_part_is_refused_and_kept(part: Path, damage: Callable[[bytes]
 
 
 def test_a_part_is_not_overwritten_without_resume(part: Path) -> None:
-    with pytest.raises(AgedetectError, match=r"holds the rows of a job that was stopped; --resume goes on with them"):
+    with pytest.raises(AgedetectError, match=r"holds the rows of an interrupted job; use --resume to continue it"):
         report(part.with_suffix(""), NAMES)
     assert whole_rows(part) == 3
 
@@ -286,7 +286,7 @@ def test_a_part_is_not_overwritten_without_resume(part: Path) -> None:
 def test_a_finished_report_is_not_made_anew_by_resume(part: Path) -> None:
     output = part.with_suffix("")
     report(output, NAMES, resume=True)
-    with pytest.raises(AgedetectError, match=r"ages.csv: is finished; leave out --resume to make it anew"):
+    with pytest.raises(AgedetectError, match=r"ages.csv: is already complete; omit --resume to start over"):
         report(output, NAMES, resume=True)
     assert whole_rows(output) == 4
     assert not part.exists()
@@ -300,7 +300,7 @@ def test_resume_begins_where_nothing_was_begun(tmp_path: Path) -> None:
 def test_resume_without_an_output_is_a_wrong_call(model: Path, listed: list[str]) -> None:
     done = infer(listed, "--onnx", model, "--resume")
     assert done.returncode == 2
-    assert "it goes on with an --output, and none is given" in done.stderr
+    assert "it needs the --output of the interrupted job" in done.stderr
 
 
 def test_a_second_job_keeps_off_the_part_of_a_running_one(tmp_path: Path, model: Path, listed: list[str]) -> None:
@@ -309,7 +309,8 @@ def test_a_second_job_keeps_off_the_part_of_a_running_one(tmp_path: Path, model:
         wait_until(lambda: whole_rows(part) >= FED // 2)
         second = infer(listed, "--onnx", model, "--output", output, "--resume")
         assert second.returncode == 1
-        assert second.stderr == "Error: ages.csv.part: another process writes it; wait, or give another --output\n"
+        reason = "another process is writing it; wait, or choose another --output"
+        assert second.stderr == f"Error: ages.csv.part: {reason}\n"
         process.communicate("".join(f"{path}\n" for path in listed[FED:]).encode())
     assert process.returncode == 0
     assert whole_rows(output) == IMAGES
@@ -322,4 +323,4 @@ def test_the_part_says_what_makes_its_rows(tmp_path: Path, model: Path, listed: 
     assert set(json.loads((tmp_path / "ages.csv.part.json").read_text())) >= {"model", "version of agedetect"}
     done = infer(listed, "--onnx", other, "--output", output, "--resume")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: ages.csv.part: begun with another model; to begin anew, delete it")
+    assert done.stderr.startswith("Error: ages.csv.part: was started with a different model; to start over, delete it")

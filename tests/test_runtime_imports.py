@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+import agedetect_runtime
 from tiny_models import write_tiny_model
 
 FOREIGN = {"torch", "torchvision", "mlflow", "onnx", "pandas", "matplotlib", "agedetect", "agedetect_export"}
@@ -67,3 +68,32 @@ def test_help_answers_in_under_three_tenths_of_a_second() -> None:
 def test_the_package_imports_without_its_heavy_parts() -> None:
     code = "import sys\nimport agedetect_runtime\nagedetect_runtime.ModelSpec, agedetect_runtime.ImageError"
     assert not imported_by(code) & HEAVY
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    assert set(agedetect_runtime.__all__) == set(dir(agedetect_runtime))
+    assert all(getattr(agedetect_runtime, name) is not None for name in agedetect_runtime.__all__)
+
+
+OPENED = """
+import os, sys
+from agedetect_runtime import AgeEstimator
+AgeEstimator(sys.argv[1], device="cpu", threads=1)
+print(os.environ["ORT_DISABLE_TELEMETRY"], len(os.listdir("/proc/self/task")))
+"""
+
+
+def opened(model: Path, home: Path, **settings: str) -> list[str]:
+    """What a process says that opens a model, in an environment without settings of ONNX Runtime but these."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    environment = {**plain, "HOME": str(home), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **settings}
+    call = [sys.executable, "-c", OPENED, str(model)]
+    return subprocess.run(call, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_onnx_runtime_sends_no_telemetry_unless_the_user_wants_it(tmp_path: Path) -> None:
+    model, home = write_tiny_model(tmp_path / "age.onnx"), tmp_path / "home"
+    home.mkdir()
+    assert opened(model, home) == ["1", "1"]  # one thread: none that uploads
+    assert list(home.iterdir()) == []  # and no device ID
+    assert opened(model, home, ORT_DISABLE_TELEMETRY="0")[0] == "0"

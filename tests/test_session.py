@@ -67,7 +67,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path) -> None:
     assert refusal(path) == f"not an ONNX file, or truncated; {REMEDY}"
     assert refusal(tmp_path) == "is a folder; give an .onnx file that agedetect-export wrote"
     os.mkfifo(tmp_path / "pipe.onnx")
-    assert refusal(tmp_path / "pipe.onnx").startswith("is no regular file")
+    assert refusal(tmp_path / "pipe.onnx").startswith("is not a regular file")
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def column_output(model: onnx.ModelProto) -> None:
         (float_input, "its input is not faces, uint8"),
         (two_inputs, "its input is not faces"),
         (fix_batch, "its batch is fixed at 1"),
-        (rename_output, r"its outputs \['answer'\] do not begin with just \['age'\]"),
+        (rename_output, r"its outputs \['answer'\] do not start with exactly \['age'\]"),
         (column_output, r"its output age is not float32 \(batch,\)"),
     ],
 )
@@ -171,9 +171,9 @@ def test_intervals_come_with_a_coverage_and_only_with_one(tmp_path: Path) -> Non
     assert ages.high is not None
     assert (ages.age - ages.low).tolist() == (ages.high - ages.age).tolist() == [5, 5]
     alone = write_tiny_model(tmp_path / "alone.onnx", coverage=None, metadata=tiny_spec(coverage=0.9).to_json())
-    assert refusal(alone).startswith("its outputs ['age'] do not begin with just ['age', 'low', 'high']")
+    assert refusal(alone).startswith("its outputs ['age'] do not start with exactly ['age', 'low', 'high']")
     without = write_tiny_model(tmp_path / "without.onnx", coverage=0.9, metadata=tiny_spec().to_json())
-    assert refusal(without).startswith("its outputs ['age', 'low', 'high'] do not begin with just ['age']")
+    assert refusal(without).startswith("its outputs ['age', 'low', 'high'] do not start with exactly ['age']")
 
 
 def test_a_later_output_of_probabilities_is_allowed(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_providers_follow_the_device() -> None:
     assert providers_for("auto", ["AzureExecutionProvider", CPU]) == [CPU]
     with pytest.raises(ProviderError, match=r"no CUDA provider; .* pip install 'agedetect\[gpu\]'"):
         providers_for("cuda", [CPU])
-    with pytest.raises(ProviderError, match="device 'gpu' is none of auto, cpu, cuda"):
+    with pytest.raises(ProviderError, match="device 'gpu' is not one of auto, cpu, cuda"):
         providers_for("gpu", gpu_wheel)
 
 

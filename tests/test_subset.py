@@ -51,7 +51,7 @@ def test_on_other_data_all_faces_are_evaluated_and_that_is_said() -> None:
     others = imaginary_faces([5.0] * 30)
     chosen = choose_faces(face_set(others), spec_of())
     assert (chosen.split, chosen.faces, chosen.splits) == ("all", tuple(others), None)
-    assert "aren't the faces of the model's training run" in chosen.why
+    assert "are not the faces of the model's training run" in chosen.why
     assert "doesn't say what trained it" in choose_faces(face_set(others), tiny_spec()).why
 
 

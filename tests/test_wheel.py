@@ -40,11 +40,14 @@ def test_nothing_heavy_came_along_and_it_is_under_200_megabytes(runtime_environm
     site = next((runtime_environment.parent / "lib").glob("python3*/site-packages"))
     installed = {path.name.split("-")[0].lower() for path in site.glob("*.dist-info")}
     assert {"agedetect", "numpy", "pillow", "click", "onnxruntime"} <= installed
-    assert not installed & {"torch", "torchvision", "mlflow", "onnx", "pandas", "matplotlib", "scipy", "sympy"}
+    heavy = {"torch", "torchvision", "mlflow", "onnx", "pandas", "matplotlib", "jinja2", "scipy", "sympy"}
+    assert not installed & heavy
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file() and not path.is_symlink())
     assert size < 200e6, f"{size / 1e6:.0f} MB"
     for package in ("agedetect", "agedetect_export", "agedetect_runtime"):
         assert (site / package / "py.typed").is_file()
+    templates = {path.name for path in (ROOT / "agedetect" / "reports" / "templates").iterdir()}
+    assert {path.name for path in (site / "agedetect" / "reports" / "templates").iterdir()} == templates
     assert not (site / "tests").exists()
 
 
@@ -58,7 +61,11 @@ def test_the_installed_command_gives_ages(runtime_environment, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [["agedetect", "train"], ["agedetect-export", "models:/agedetect@candidate", "--output", "model.onnx"]],
+    [
+        ["agedetect", "train"],
+        ["agedetect", "audit", "."],
+        ["agedetect-export", "models:/agedetect@candidate", "--output", "model.onnx"],
+    ],
 )
 def test_a_command_that_needs_the_training_extra_says_so(runtime_environment, tmp_path, command):
     done = run([runtime_environment / command[0], *command[1:]], tmp_path)
@@ -67,8 +74,6 @@ def test_a_command_that_needs_the_training_extra_says_so(runtime_environment, tm
     assert 'is not installed; this command needs: pip install "agedetect[train]"' in line
 
 
-def test_sample_faces_are_drawn_and_audited_without_the_training_extra(runtime_environment, tmp_path):
+def test_sample_faces_are_drawn_without_the_training_extra(runtime_environment, tmp_path):
     assert run([runtime_environment / "agedetect", "draw", "faces", "--count", "12"], tmp_path).returncode == 0
-    done = run([runtime_environment / "agedetect", "audit", "faces"], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "audit" / "audit.html").is_file()
+    assert len(list((tmp_path / "faces").glob("*.jpg"))) == 12

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agedetect.data.faces import Face
 from agedetect.data.labels import GENDERS, RACES
 
-FEWEST = 30  # of a intersection: below, an interval of the mean error is some 5 years wide and says nothing
+FEWEST = 30  # of an intersection: below, an interval of the mean error is some 5 years wide and says nothing
 _Place = tuple[int, str]  # where a value stands among the others, and its name
 
 
@@ -46,11 +46,11 @@ def groups_of(faces: Sequence[Face], *, fewest: int = FEWEST) -> tuple[list[Grou
     return groups, omitted
 
 
-def answered_decades(ages: NDArray[np.float64]) -> list[Group]:
+def predicted_decades(ages: NDArray[np.float64]) -> list[Group]:
     """By decade of the age that the model gave, (N,): the groups that somebody who only sees answers can tell apart."""
     decades = ages.astype(int) // 10
     return [
-        Group("predicted age", f"says {decade_of(10 * decade)}", np.flatnonzero(decades == decade))
+        Group("predicted age", f"predicted {decade_of(10 * decade)}", np.flatnonzero(decades == decade))
         for decade in np.unique(decades)
     ]
 

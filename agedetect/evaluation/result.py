@@ -12,7 +12,7 @@ import numpy as np
 
 from agedetect.evaluation.bootstrap import CONFIDENCE, RESAMPLES, IntervalEstimate, mean_estimate
 from agedetect.evaluation.gates import Gate, Reliability, gates, reliability
-from agedetect.evaluation.groups import FEWEST, answered_decades, groups_of
+from agedetect.evaluation.groups import FEWEST, groups_of, predicted_decades
 from agedetect.evaluation.leakage import Leakage
 from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.scores import Scores, score
@@ -101,7 +101,7 @@ def evaluate_predictions(
     """`training_median` is the median age of the faces that trained the model, in years, where it is known."""
     groups, omitted = groups_of(predictions.faces)
     if predictions.low is not None:
-        groups += answered_decades(predictions.age)
+        groups += predicted_decades(predictions.age)
     error = np.abs(predictions.error)
     curve = tuple((years / 2, float(np.mean(error <= years / 2))) for years in range(2 * CURVE_YEARS + 1))
     return Evaluation(

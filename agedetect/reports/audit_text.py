@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
+from agedetect.data.audit import Audit, Duplicates
+from agedetect.reports.format import age_text
 from agedetect_runtime.table import printable
-
-if TYPE_CHECKING:
-    from agedetect.data.audit import Audit, Duplicates
-
-__all__ = ["ages_of", "format_audit", "printable", "years"]
 
 _BAR = 40
 _LISTED = 5
@@ -21,22 +17,13 @@ def format_audit(result: Audit) -> str:
     return "\n".join([*_counts(result), *_histogram(result), *_groups(result), *_doubtful(result)])
 
 
-def years(age: float) -> str:
-    """An age or a mean without trailing zeros, to a tenth of a year."""
-    return f"{age:.1f}".removesuffix(".0")
-
-
-def ages_of(duplicates: Duplicates) -> str:
-    return ", ".join(years(age) for age in duplicates.ages)
-
-
 def _counts(result: Audit) -> list[str]:
     skipped = len(result.malformed) + len(result.unreadable)
     return [
         printable(result.source),
         f"{result.faces:,} faces in {result.files:,} files, {skipped:,} skipped",
-        f"ages {years(result.youngest)} to {years(result.oldest)}, "
-        f"mean {years(result.mean_age)}, median {years(result.median_age)}",
+        f"ages {age_text(result.youngest)} to {age_text(result.oldest)}, "
+        f"mean {age_text(result.mean_age)}, median {age_text(result.median_age)}",
     ]
 
 
@@ -67,9 +54,9 @@ def _doubtful(result: Audit) -> list[str]:
         *_listed("names or rows without a label", (f"{n}: {why}" for n, why in result.malformed)),
         *_listed("unreadable files", (f"{name}: {why}" for name, why in result.unreadable)),
         *_listed("faces without gender or race", result.no_group),
-        *_listed("images of odd size", odd),
+        *_listed("images of unusual size", odd),
         f"{duplicates}; {conflicts}",
-        *_some(f"{ages_of(group)} years: {', '.join(group.paths)}" for group in result.conflicts),
+        *_some(f"{', '.join(map(age_text, group.ages))} years: {', '.join(group.paths)}" for group in result.conflicts),
     ]
 
 

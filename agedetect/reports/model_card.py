@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agedetect.data.faces import FaceSet
 from agedetect.data.splits import Splits
-from agedetect.evaluation.result import INTERVAL_FAMILIES, Evaluation, GroupScores
-from agedetect.reports.text import SHOWN_MARGINS, counted, decimal, leakage_sentence, omitted_sentence, share, years
+from agedetect.evaluation.result import Evaluation
+from agedetect.reports.format import years
+from agedetect.reports.tables import Table, coverage_table, gate_table, group_table, headlines, reliability_table
+from agedetect.reports.text import GATES, NEAR_GATES, baseline_sentence, leakage_sentence, omitted_sentence
 from agedetect_runtime import ModelSpec
 from agedetect_runtime.table import level_text, printable
 
 _OF_THE_MACHINE = ("data_dir", "data_licence", "device", "workers", "max_skipped", "registered_model_name")
 
 INTENDED_USE = """\
-Research on age estimation, and statistics over many faces whose owners agreed to it. The input is one face that fills
-the picture, as UTKFace's aligned chips do; the model finds no faces and says nothing sensible about other pictures.
+Research on age estimation, and statistics over many faces of people who consented. The input is one face that fills the
+picture, like the aligned chips of UTKFace; the model does not detect faces, and its output for other pictures is
+meaningless.
 
-Not for decisions about a person: who may enter, buy, work, travel or stay. The gates below say how often it would let
-the younger through and turn the others away, so that nobody takes it for an age check."""
+Not for decisions about individuals, such as entry, purchases, employment, travel or residence. The age gates below show
+how often such a use would go wrong: they are not an endorsement of it."""
 
 LIMITS = """\
-- Single answers can be far off: the share within ±10 years above says how often they are further off than that.
-- Errors differ by age and group: the tables say by how much, and where there are few faces they can't say.
-- The intervals hold their promise over faces like those they were calibrated on, not for each age or group.
-- Ages and groups are the data's labels: as coarse, and as far guessed by people or machines, as the data set's are.
-- Other cameras, light, poses, make-up and edited pictures were not tested."""
+- Individual predictions can be far off: the share within ±10 years shows how many are off by more.
+- Errors vary with age and group, as the tables show; for groups with few faces, the intervals are too wide to tell.
+- Prediction intervals reach their nominal coverage over faces like those of the calibration, not in every group.
+- Ages and groups are the labels of the data set, with its categories and its errors; many are estimates themselves.
+- Other cameras, lighting, poses, make-up and edited pictures were not tested."""
 
 
 def card(
@@ -35,18 +38,19 @@ def card(
 ) -> str:
     """`result` is that of `splits.test`; `config` the settings of the run, listed but for what says where it ran."""
     parts = [
-        f"# {printable(result.context.model)}: ages from faces",
+        f"# {printable(result.context.model)}: age estimation from faces",
         _summary(spec, result),
         "## Intended use",
         INTENDED_USE,
         "## Data",
-        _data(splits, face_set, licence),
+        *_data(splits, face_set, licence),
         "## Recipe",
         _recipe(config),
         *_results(result),
-        *_gates(result),
-        *_intervals(result),
-        *_probabilities(result),
+        "## Age gates",
+        f"{GATES} {NEAR_GATES}",
+        _markdown(gate_table(result)),
+        *_trust(result),
         "## Limits",
         LIMITS,
     ]
@@ -54,133 +58,67 @@ def card(
 
 
 def _summary(spec: ModelSpec, result: Evaluation) -> str:
-    overall = result.overall
-    interval = "" if spec.coverage is None else f", an interval that is to hold {level_text(spec.coverage)} of the ages"
-    chances = (
-        f", the probabilities of {spec.min_age:g} to {spec.max_age:g} years" if spec.head == "distribution" else ""
-    )
+    outputs = ["the age in years"]
+    if spec.coverage is not None:
+        outputs.append(f"a prediction interval with a nominal coverage of {level_text(spec.coverage)}")
+    if spec.head == "distribution":
+        outputs.append(f"the probabilities of the ages {spec.min_age:g} to {spec.max_age:g}")
     return (
-        f"Backbone {spec.backbone}, {spec.image_size} px, {spec.precision}. It answers with the age in years{interval}"
-        f"{chances}.\n\nMean absolute error {years(overall.mae)} years on {result.n:,} test faces that it never saw; "
-        f"always answering {result.median.age:g} years would err by {years(result.median.mae)}. In brackets, here and "
-        "below: 95% intervals."
+        f"Backbone {spec.backbone}, {spec.image_size} px, {spec.precision}. Output: {', '.join(outputs)}.\n\n"
+        f"Mean absolute error (MAE): {years(result.overall.mae)} years on {result.n:,} test faces used neither for "
+        f"training nor for model selection. {baseline_sentence(result)} Its MAE is {years(result.median.mae)} years. "
+        "All intervals in brackets are 95% confidence intervals (CI)."
     )
+
+
+def _data(splits: Splits, face_set: FaceSet, licence: str) -> list[str]:
+    rows = []
+    for name, faces in {"training": splits.train, "validation": splits.validation, "test": splits.test}.items():
+        ages = [face.age for face in faces]
+        rows.append((name, f"{len(faces):,}", f"{min(ages):g} to {max(ages):g}", f"{sum(ages) / len(ages):.1f}"))
+    return [
+        f"{len(face_set.faces):,} faces; {len(face_set.skipped):,} files skipped. Licence of the data, which also "
+        f"applies to this model: {printable(licence)}.",
+        _markdown(Table(("split", "n", "ages (years)", "mean age"), rows)),
+        "The split depends only on the pixels and a seed. Pixel-identical images are always in the same subset; those "
+        f"with conflicting ages are used for training. Fingerprint of the split: {splits.fingerprint}; of its test "
+        f"set: {splits.test_fingerprint}. Figures are comparable only where the latter is equal.",
+    ]
 
 
 def _recipe(config: Mapping[str, Any]) -> str:
-    rows = [[name, str(value)] for name, value in config.items() if name not in _OF_THE_MACHINE]
-    shown = [[name, Path(value).name if name == "weights" else value] for name, value in rows]
-    return _table(["setting", "value"], shown)
-
-
-def _data(splits: Splits, face_set: FaceSet, licence: str) -> str:
-    subsets = {"training": splits.train, "validation": splits.validation, "test": splits.test}
-    rows = []
-    for name, faces in subsets.items():
-        ages = [face.age for face in faces]
-        rows.append([name, f"{len(faces):,}", f"{min(ages):g} to {max(ages):g}", f"{sum(ages) / len(ages):.1f}"])
-    return "\n\n".join(
-        [
-            f"{len(face_set.faces):,} faces, {len(face_set.skipped):,} files skipped. Licence of the data, which goes "
-            f"for this model too: {printable(licence)}.",
-            _table(["subset", "n", "ages (years)", "mean age"], rows),
-            "The split follows from the pixels and a seed. Pixel-identical images are in one subset, and those whose "
-            f"duplicates carry different ages train. Fingerprint of the split {splits.fingerprint}, of its test set "
-            f"{splits.test_fingerprint}: figures compare only where the latter is equal.",
-        ]
-    )
+    shown = {name: str(value) for name, value in config.items() if name not in _OF_THE_MACHINE}
+    rows = [(name, Path(value).name if name == "weights" else value) for name, value in shown.items()]
+    return _markdown(Table(("setting", "value"), rows))
 
 
 def _results(result: Evaluation) -> list[str]:
-    overall = result.overall
-    figures = {
-        "MAE (years)": years(overall.mae),
-        "bias (years, +: says too old)": years(overall.bias, signed=True),
-        "RMSE (years)": years(overall.rmse),
-        "MSE (years²)": years(overall.mse),
-        "R²": "-" if overall.r2 is None else years(overall.r2, digits=3),
-        "within ±5 years": share(overall.within_5),
-        "within ±10 years": share(overall.within_10),
-        "MAE of always answering the median": years(result.median.mae),
-    }
-    rows = [[name, value, f"{result.n:,}"] for name, value in figures.items()]
-    parts = ["## Results on the test split", _table(["figure", "value (95%)", "n"], rows)]
+    figures = [*((item.name, item.text) for item in headlines(result)), ("MSE", f"{years(result.overall.mse)} years²")]
+    rows = [(name, text, f"{result.n:,}") for name, text in figures]
+    parts = ["## Results on the test split", _markdown(Table(("metric", "value (95% CI)", "n"), rows))]
     for family in ("age", "gender", "race", *result.omitted):
         if groups := result.family(family):
-            parts += [f"### By {family}", _groups(family, groups)]
-    leakage = [leakage_sentence(result.leakage)] if result.leakage else []
-    return [*parts, omitted_sentence(result), *leakage]
+            parts += [f"### By {family}", _markdown(group_table(family, groups))]
+    return [*parts, omitted_sentence(result), *([leakage_sentence(result.leakage)] if result.leakage else [])]
 
 
-def _groups(family: str, groups: Sequence[GroupScores]) -> str:
-    rows = [
-        [
-            group.name,
-            f"{group.scores.n:,}",
-            years(group.scores.mae),
-            decimal(group.scores.bias.value, signed=True),
-            share(group.scores.within_5),
-        ]
-        for group in groups
-    ]
-    return _table([family, "n", "MAE (years)", "bias", "within ±5 years"], rows)
+def _trust(result: Evaluation) -> list[str]:
+    """What the model's intervals and probabilities are worth, where it gives such."""
+    parts = []
+    if result.overall.coverage:
+        nominal = result.context.nominal_coverage
+        promise = f" Nominal coverage over all faces: {level_text(nominal)}." if nominal else ""
+        meaning = f"Coverage is the share of faces whose true age lies within the interval.{promise}"
+        parts += ["## Prediction intervals", meaning, _markdown(coverage_table(result))]
+    if result.reliability:
+        meaning = "The observed share of faces of at least the given age, by predicted probability."
+        parts += ["## Probabilities", meaning, _markdown(reliability_table(result))]
+    return parts
 
 
-def _gates(result: Evaluation) -> list[str]:
-    rows = [
-        [
-            f"{gate.threshold}",
-            f"{gate.challenge}",
-            *map(counted, (gate.false_positives, gate.false_positives_near, gate.false_negatives)),
-        ]
-        for gate in result.gates
-        if gate.challenge - gate.threshold in SHOWN_MARGINS
-    ]
-    heading = ["threshold", "challenge age", "younger, let through", "of the last 5 years below", "others turned away"]
-    text = "Who is estimated at the challenge age or more passes a gate that is to keep out who is below the threshold."
-    return ["## Age gates", text, _table(heading, rows)]
-
-
-def _intervals(result: Evaluation) -> list[str]:
-    overall = result.overall
-    if overall.coverage is None or overall.width is None:
-        return []
-    rows = [["all faces", f"{result.n:,}", share(overall.coverage), years(overall.width, digits=1)]]
-    for group in [group for family in INTERVAL_FAMILIES for group in result.family(family)]:
-        coverage, width = group.scores.coverage, group.scores.width
-        if coverage and width:
-            rows.append([group.name, f"{group.scores.n:,}", share(coverage), years(width, digits=1)])
-    promised = (
-        ""
-        if result.context.nominal_coverage is None
-        else f"Promised: {level_text(result.context.nominal_coverage)} over all faces."
-    )
-    return ["## Intervals", promised, _table(["", "n", "ages in their interval", "mean width (years)"], rows)]
-
-
-def _probabilities(result: Evaluation) -> list[str]:
-    if not result.reliability:
-        return []
-    rows = [
-        [
-            f"{item.threshold}+",
-            f"{part.low:.0%} to {part.high:.0%}",
-            f"{part.n:,}",
-            f"{part.predicted:.1%}",
-            share(part.observed),
-        ]
-        for item in result.reliability
-        for part in item.bins
-    ]
-    text = "Of the faces with such a probability of being so old, the share that is."
-    return ["## Probabilities", text, _table(["age", "probability", "n", "mean probability", "share"], rows)]
-
-
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up, since a terminal shows it as it is."""
-    cells = [list(heading), *([printable(cell).replace("|", "\\|") for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heading))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
+def _markdown(table: Table) -> str:
+    """Columns line up, since a terminal shows the text as it is."""
+    cells = [table.heading, *([printable(cell).replace("|", "\\|") for cell in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])

@@ -5,6 +5,7 @@ The contact sheet of the README comes from `python -m agedetect.synthetic.faces 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agedetect.errors import DataError
 from agedetect.synthetic.portrait import draw_face
+from agedetect_runtime.atomic import write_whole
 
 __all__ = ["contact_sheet", "draw_face", "draw_faces"]
 
@@ -33,7 +35,7 @@ def draw_faces(out: Path, count: int, seed: int = 0) -> list[Path]:
     """Write `count` faces into `out` as 200 px JPEG files in UTKFace's layout; the paths, in drawing order.
 
     The same seed gives the same bytes (with the same Pillow), and face i doesn't depend on `count`. Drawing again
-    over the same faces is fine; raises DataError where `out` is a file, holds anything else or can't be written.
+    over the same faces is fine. Raises AgedetectError where `out` is a file, holds anything else or can't be written.
     """
     if count < 1:
         raise DataError(f"{count} faces can't be drawn; ask for 1 or more")
@@ -65,13 +67,9 @@ def contact_sheet(ages: Sequence[int] = _SHEET_AGES, columns: int = 6, tile: int
 
 
 def _save(face: Image.Image, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        face.save(part, format="JPEG", quality=92)
-        part.replace(path)
-    except OSError as error:
-        why = error.strerror or error
-        raise DataError(f"{path.absolute()}: can't be written ({why}); make room or name another folder") from error
+    file = io.BytesIO()
+    face.save(file, format="JPEG", quality=92)
+    write_whole(path, file.getvalue())
 
 
 def _label(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -96,10 +94,10 @@ def _name(label: tuple[int, int, int], index: int) -> str:
 
 
 def _claim(out: Path, names: set[str]) -> None:
-    """Make the folder, or make sure that it holds nothing but these faces, whole or left half-written."""
+    """Make the folder, or make sure that it holds nothing but these faces; hidden files may be half-written ones."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = sorted({entry.name.removesuffix(".part") for entry in os.scandir(out)} - names)
+        foreign = sorted({entry.name for entry in os.scandir(out) if not entry.name.startswith(".")} - names)
     except OSError as error:
         raise DataError(f"{out}: can't be used as a folder ({error.strerror}); name another") from error
     if foreign:

@@ -152,7 +152,7 @@ class Run:
         mlflow.log_metrics(values, step=epoch.number)
 
     def log_figure(self, name: str, figure: Figure) -> None:
-        mlflow.log_figure(figure, f"figures/{name}.png")
+        mlflow.log_figure(figure, f"figures/{name}.png", save_kwargs={"facecolor": "white"})
 
     def log_evaluation(self, result: Evaluation) -> None:
         """The test metrics, and the report: evaluation.html and .json, figures, every prediction."""

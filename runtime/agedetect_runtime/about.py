@@ -1,4 +1,4 @@
-"""What a model file says about itself, for people: its model card, or else its spec as a list."""
+"""What a model file says about itself, for people: its model card, or its spec as a list where it has none."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def print_about(context: click.Context, _: click.Parameter, model: Path | None) 
 
 
 def describe(spec: ModelSpec) -> str:
-    """Several lines, none of which can steer a terminal: the card as it is, Markdown, where the model has one."""
+    """Several lines, control characters escaped: the card, Markdown as it is, where the model has one."""
     if spec.card.strip():
         return printable_lines(spec.card.strip("\n"))
     facts = [
         ("backbone", spec.backbone),
         ("image size", f"{spec.image_size} x {spec.image_size}, resized {spec.resampling}"),
         ("head", f"{spec.head}, ages {spec.min_age:g} to {spec.max_age:g}"),
-        ("intervals", "none" if spec.coverage is None else f"at the level {level_text(spec.coverage)}"),
+        ("intervals", "none" if spec.coverage is None else f"{level_text(spec.coverage)} nominal coverage"),
         ("precision", spec.precision),
         *_figures(spec),
     ]
@@ -44,7 +44,7 @@ def describe(spec: ModelSpec) -> str:
 
 
 def _figures(spec: ModelSpec) -> Iterator[tuple[str, str]]:
-    """The provenance, the objects in it as `test.mae`; what is nested deeper stays JSON."""
+    """The provenance. A nested object is flattened, as in `test.mae`; anything deeper stays JSON."""
     for name, value in spec.provenance.items():
         if isinstance(value, dict):
             yield from ((f"{name}.{inner}", _text(figure)) for inner, figure in value.items())

@@ -1,4 +1,4 @@
-"""`agedetect-infer`: ages for a folder of faces. Imports what is heavy only when there is work."""
+"""`agedetect-infer`: ages for a folder of faces. Heavy imports wait until there is work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -21,7 +21,8 @@ from agedetect_runtime.report import SUFFIXES, is_report, report_to
 from agedetect_runtime.terminal import Quantity, is_terminal, one_line_errors
 
 if TYPE_CHECKING:
-    from agedetect_runtime.estimator import AgeEstimator, Estimate
+    from agedetect_runtime.estimate import Result
+    from agedetect_runtime.estimator import AgeEstimator
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,36 +33,36 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write to this .csv or .jsonl file instead of standard output.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the --output of a job that was stopped.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted job with the same --output.")
 @click.option(
     "--at-least",
     type=click.IntRange(min=1),
     metavar="YEARS",
-    help="Also give the probability of being that old; for a model with a distribution head.",
+    help="Also give the probability of being that old or older; needs a model with a distribution head.",
 )
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where the model runs; auto is CUDA where it works, else the CPU.",
+    help="Where the model runs; auto is CUDA if it works, else the CPU.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Images in one run of the model; ages don't depend on it.  [default: 8 on a CPU, 64 on CUDA]",
+    help="Images per run of the model; the ages don't depend on it.  [default: 8 on a CPU, 64 on CUDA]",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads that open images and run the model.  [default: a thread for each core]",
+    help="Threads that open images and run the model.  [default: one per core]",
 )
 @click.option(
     "--image-seconds",
     type=Quantity(min=0, min_open=True),
     default=30,
     show_default=True,
-    help="Give up an image that takes longer than this to open.",
+    help="Time limit for opening one image; beyond it, the image counts as failed.",
 )
 @click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
 @click.option(
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     is_eager=True,
     expose_value=False,
     callback=print_about,
-    help="Print the model card of a model file, or what else it says about itself, and exit.",
+    help="Print the model card stored in a model file, or its metadata if it has none, and exit.",
 )
 @click.version_option(package_name="agedetect")
 def main(
@@ -88,9 +89,9 @@ def main(
 ) -> None:
     """Estimate the age in each of FACES: images of one face, folders of them, or -, a list on standard input.
 
-    The list has one path a line. The ages come as a table on a terminal and as CSV into a pipe. An image that
-    can't be used gets a row with the reason, and the others go on. A model that knows how sure it is adds an
-    interval to each age: 34 (27-42) in the table, the columns low and high in CSV and JSON lines.
+    The list has one path per line. A terminal gets a table, a pipe gets CSV. An image that can't be used gets a row
+    with the reason, and does not stop the others. A model with intervals adds one to each age: 34 (27-42) in the
+    table, the columns low and high in CSV and JSON lines.
 
     \b
     agedetect-infer faces/ --onnx model.onnx
@@ -100,86 +101,86 @@ def main(
     agedetect-infer --about model.onnx
     """
     if output is not None and not is_report(output):
-        raise click.BadParameter(f"{output}: the suffix is none of {', '.join(SUFFIXES)}", param_hint="'--output'")
+        raise click.BadParameter(f"{output}: the suffix is not one of {', '.join(SUFFIXES)}", param_hint="'--output'")
     if resume and output is None:
-        raise click.BadParameter("it goes on with an --output, and none is given", param_hint="'--resume'")
+        raise click.BadParameter("it needs the --output of the interrupted job", param_hint="'--resume'")
     with one_line_errors(), _quiet_pillow():
         paths, total = list_images(faces, sys.stdin.buffer if sys.stdin else None)
         estimator = _open(
-            model,
-            device=device,
-            threads=threads,
-            batch_size=batch_size,
-            at_least=at_least,
-            image_seconds=image_seconds,
+            model, at_least, device=device, threads=threads, batch_size=batch_size, image_seconds=image_seconds
         )
-        maker = {} if output is None else _maker(model, at_least)
-        failed = _estimate(estimator, paths, total, output, maker, resume)
+        failed = _estimate(estimator, paths, total, _Job(model, output, at_least, resume))
     if strict and failed:
         sys.exit(1)
 
 
-def _open(model: Path, **options: Any) -> AgeEstimator:
+class _Job(NamedTuple):
+    model: Path
+    output: Path | None
+    at_least: int | None
+    resume: bool
+
+    def metadata(self) -> dict[str, object]:
+        """What the rows depend on besides the images: rows of two models don't go into one table."""
+        from agedetect_runtime.providers import version_of
+
+        with self.model.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"model": digest, "--at-least": self.at_least, "version of agedetect": version_of("agedetect")}
+
+
+def _open(model: Path, at_least: int | None, **options: Any) -> AgeEstimator:
+    from agedetect_runtime.estimate import check_at_least
     from agedetect_runtime.estimator import AgeEstimator
 
     estimator = AgeEstimator(model, **options)
+    if at_least is not None:
+        check_at_least(estimator.spec, at_least, model.name)
     if estimator.cuda_note:  # only auto gets here without CUDA
         click.echo(f"Note: CUDA could not start: {estimator.cuda_note}", err=True)
     return estimator
 
 
-def _maker(model: Path, at_least: int | None) -> dict[str, object]:
-    """What rows depend on beside their images: rows of two makers don't go into one table."""
-    from agedetect_runtime.providers import version_of
-
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"model": digest, "--at-least": at_least, "version of agedetect": version_of("agedetect")}
-
-
-def _estimate(
-    estimator: AgeEstimator,
-    paths: Iterable[str],
-    total: int | None,
-    output: Path | None,
-    maker: dict[str, object],
-    resume: bool,
-) -> int:
-    """Write every estimate and the closing line; the number of images that failed."""
+def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, job: _Job) -> int:
+    """Write every result and the closing line; the number of images that failed."""
     count = 0
-    spec, at_least = estimator.spec, estimator.at_least
-    with report_to(output, paths, coverage=spec.coverage, at_least=at_least, maker=maker, resume=resume) as report:
-        failed = report.kept_failed
+    metadata = None if job.output is None else job.metadata()
+    coverage, at_least = estimator.spec.coverage, job.at_least
+    with report_to(
+        job.output, paths, coverage=coverage, at_least=at_least, metadata=metadata, resume=job.resume
+    ) as report:
+        failed = report.failed_before
         start = time.perf_counter()
-        left = None if total is None else total - report.kept
-        with _progress(estimator.predict_many(report.missing), left, output) as estimates:
-            for estimate in estimates:
-                report.write(estimate)
+        left = None if total is None else total - report.done_before
+        results = estimator.predict_many(report.missing, probabilities=at_least is not None)
+        with _progress(results, left, job.output) as shown:
+            for result in shown:
+                report.write(result)
                 count += 1
-                failed += estimate.error is not None
-        if not count + report.kept:
+                failed += result.error is not None
+        if not count + report.done_before:
             raise AgedetectError("-: no paths on standard input")
     rate = count / (time.perf_counter() - start)
-    all_images = count + report.kept
+    all_images = count + report.done_before
     images = "image" if all_images == 1 else "images"
-    kept = f" ({report.kept} of them before)" if report.kept else ""
+    before = f" ({report.done_before} of them done before)" if report.done_before else ""
     device = f"{estimator.device} ({estimator.provider})"
-    click.echo(f"{all_images} {images}{kept}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
+    click.echo(f"{all_images} {images}{before}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
     return failed
 
 
 @contextmanager
-def _progress(estimates: Iterator[Estimate], total: int | None, output: Path | None) -> Iterator[Iterable[Estimate]]:
+def _progress(results: Iterator[Result], total: int | None, output: Path | None) -> Iterator[Iterable[Result]]:
     if not is_terminal(sys.stderr) or (output is None and is_terminal(sys.stdout)):
-        yield estimates  # nobody sees a bar, or the table itself shows how far it is
+        yield results  # nobody sees a bar, or the table itself shows how far it is
         return
-    with click.progressbar(estimates, length=total, label="Ages", file=sys.stderr, show_pos=True) as bar:
+    with click.progressbar(results, length=total, label="Ages", file=sys.stderr, show_pos=True) as bar:
         yield bar
 
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns and logs about odd files on stderr; what makes an image unusable stands in its row."""
+    """Pillow warns and logs about odd files on stderr; the reason why an image can't be used is in its row."""
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")

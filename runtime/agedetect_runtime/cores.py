@@ -1,4 +1,4 @@
-"""How many cores this process may use: what is right for a laptop, a shared machine and a container without flags."""
+"""How many cores this process may use, on a laptop, a shared machine or in a container, without any option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of a model whose input has a place of its own on the device."""
+"""Runs of a model whose input has its own buffer on the device."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 
 class DeviceBuffer:
-    """Bytes cross the bus, not floats, into one buffer on `device` that stays as long as batches keep their size.
+    """The input goes as bytes, not floats, into one buffer on `device`, reused while the batch size stays the same.
 
-    ONNX Runtime would allocate and copy anew in each run. One run at a time: the buffer is the run's until it ends.
+    ONNX Runtime would allocate a new one in each run. One run at a time: each needs the buffer until it ends.
     """
 
     def __init__(self, runtime: ModuleType, session: Any, device: str) -> None:

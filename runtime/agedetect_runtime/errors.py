@@ -1,4 +1,4 @@
-"""The errors that a user can mend. Each message is one line: the thing, the value, the remedy."""
+"""The errors that a user can fix. Each message is one line: the thing, the value, the remedy."""
 
 
 class AgedetectError(Exception):

@@ -1,4 +1,4 @@
-"""File -> RGB uint8 (S, S, 3). The only preprocessing there is: training and serving both call it."""
+"""Image -> RGB uint8 (S, S, 3). The only preprocessing: training and serving both call it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import os
 import re
 import stat
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +14,12 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.modes import to_rgb
-
-Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+from agedetect_runtime.sources import Source, read_encoded
+from agedetect_runtime.truncation import truncation_is_an_error
 
 # Room for the 108-megapixel photos that phones take; decoded as RGB that is 360 MB.
 MAX_PIXELS = 120_000_000
@@ -79,7 +76,7 @@ def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Opened:
-    """Pixels as they lie in the file, `shrunk` times smaller than its `full_size`, and the turn that rights them."""
+    """Pixels as stored in the file, `shrunk` times smaller than its `full_size`, and the turn that rights them."""
 
     rgb: Image.Image
     turn: Image.Transpose | None
@@ -93,7 +90,7 @@ class _Opened:
 def _open_safely(source: Source, max_pixels: int, enough: int | None = None) -> _Opened:
     """`enough` pixels on the shorter side will do; None: all of them."""
     try:
-        with _truncation_is_an_error():
+        with truncation_is_an_error():
             return _open(source, max_pixels, enough)
     except ImageError:
         raise
@@ -107,8 +104,6 @@ def _open(source: Source, max_pixels: int, enough: int | None) -> _Opened:
         return _to_rgb(source, max_pixels)
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source), max_pixels)
-    if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), len(source), max_pixels, enough)
     if isinstance(source, str | os.PathLike):
         status = Path(source).stat()
         if stat.S_ISDIR(status.st_mode):
@@ -117,7 +112,10 @@ def _open(source: Source, max_pixels: int, enough: int | None) -> _Opened:
             raise ImageError("not a regular file")
         with Path(source).open("rb") as file:
             return _decode(file, status.st_size, max_pixels, enough)
-    raise ImageError(f"not an image: a value of type {type(source).__name__}")
+    data = read_encoded(source)
+    if data is None:
+        raise ImageError(f"not an image: a value of type {type(source).__name__}")
+    return _decode(io.BytesIO(data), len(data), max_pixels, enough)
 
 
 def _decode(file: BinaryIO, size: int, max_pixels: int, enough: int | None) -> _Opened:
@@ -150,7 +148,7 @@ def _to_rgb(image: Image.Image, max_pixels: int, enough: int | None = None) -> _
 
 
 def _shrink(image: Image.Image, enough: int) -> int:
-    """Have a JPEG decoded with fewer pixels, at least `enough` on each side; how many times fewer a side has."""
+    """Have a JPEG decoded at a fraction of its size, at least `enough` pixels a side; how many times smaller."""
     if image.format not in ("JPEG", "MPO") or min(image.size) < 2 * enough:
         return 1
     width = image.width
@@ -183,29 +181,6 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
         )
     pixels = array[:, :, 0] if array.ndim == 3 and channels == 1 else array
     return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-_strict_lock = threading.Lock()
-_strict_users = 0
-_strict_before = False
-
-
-@contextmanager
-def _truncation_is_an_error() -> Iterator[None]:
-    """Hold Pillow's LOAD_TRUNCATED_IMAGES off while any thread decodes here, then give back what was set."""
-    global _strict_users, _strict_before
-    with _strict_lock:
-        if _strict_users == 0:
-            _strict_before = ImageFile.LOAD_TRUNCATED_IMAGES
-            ImageFile.LOAD_TRUNCATED_IMAGES = False
-        _strict_users += 1
-    try:
-        yield
-    finally:
-        with _strict_lock:
-            _strict_users -= 1
-            if _strict_users == 0:
-                ImageFile.LOAD_TRUNCATED_IMAGES = _strict_before
 
 
 def _reason(error: Exception, max_pixels: int) -> str:

@@ -1,4 +1,4 @@
-"""Which files are images, for training and inference alike; and which of them a command line means."""
+"""Which files are images, for training and inference alike, and which of them a command line names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _AT_ONCE = 1 << 16  # names sorted at once, 5 MB of them: a folder of a million 
 
 
 def list_images(arguments: Sequence[str], stdin: BinaryIO | None) -> tuple[Iterable[str], int | None]:
-    """The paths that the arguments mean, in their order, and how many: None if `stdin` is still to be read.
+    """The paths that the arguments name, in order, and how many: None if `stdin` is still to be read.
 
-    A folder stands for the images in it and below, by suffix, sorted by path, hidden ones left out; "-" for
-    the paths on standard input, one a line; anything else for itself. Folders are read here to count, and once more,
+    A folder stands for the images in it and below, by suffix, sorted by path, hidden ones omitted; "-" for
+    the paths on standard input, one per line; anything else for itself. Folders are read here to count, and once more,
     as lines are, while their paths are used: none of it is kept. Raises AgedetectError for a folder that can't be
-    read or holds no image, and for a standard input that is closed (None) or no list.
+    read or holds no image, and for a standard input that is closed (None) or not a list.
     """
     parts: list[Iterable[str]] = []
     total: int | None = 0
@@ -52,17 +52,17 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """By its suffix; hidden files are none."""
+    """By its suffix; hidden files don't count."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
 
 
-def walk_images(folder: str) -> Iterator[str]:
-    """The images in a folder and below, sorted by path, links followed, each folder once, hidden ones left out.
+def walk_images(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """The paths of the images in a folder and below, sorted; links are followed, hidden files and folders omitted.
 
     Memory grows with the folders, not with the files: a folder's names are sorted 65,536 at a time. Raises
     AgedetectError for a folder that can't be read.
     """
-    return _walk(folder, _sorted_names)
+    return _walk(os.fspath(folder), _sorted_names)
 
 
 def _walk(top: str, names_in: Callable[[str], Iterator[str]]) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _refusing() -> Iterator[None]:
 def _lines(stdin: BinaryIO) -> Iterator[str]:
     while line := _next_line(stdin):
         if len(line) > _LONGEST_LINE or b"\0" in line:
-            raise AgedetectError("-: standard input is no list of paths, one a line")
+            raise AgedetectError("-: standard input is not a list of paths, one per line")
         if path := line.rstrip(b"\r\n"):
             yield os.fsdecode(path)
 

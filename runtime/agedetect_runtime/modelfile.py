@@ -1,12 +1,13 @@
-"""What a model file holds, looked at before ONNX Runtime opens it: a whole, self-contained ONNX file of sane sizes.
+"""Checks on a model file before ONNX Runtime opens it: a complete, self-contained ONNX file of sane sizes.
 
-ONNX Runtime reads the other files that a model names, and some of its versions wherever they lie. This module
+ONNX Runtime reads the other files that a model names, in some versions wherever they are. This module
 walks the file's protobuf messages without copying or decoding them, so a model of 100 MB takes milliseconds.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -45,9 +46,9 @@ FileVersion = tuple[int, int, int, int]  # device, inode, size, time of change
 
 
 def check_model_file(path: Path) -> FileVersion:
-    """Which file it was. Raises ModelError, beginning with its name, for what is no whole, self-contained ONNX file.
+    """Which file it was. Raises ModelError, beginning with its name, for anything but a complete, self-contained model.
 
-    What it computes isn't looked at: a model is a program, and its run may take any time and memory.
+    What the model computes is not checked: it is a program, and a run may take any amount of time and memory.
     """
     try:
         status = path.stat()
@@ -56,26 +57,41 @@ def check_model_file(path: Path) -> FileVersion:
                 if status.st_size == 0:
                     raise ModelError("empty file")
                 if status.st_size > MAX_FILE_BYTES:
-                    raise ModelError(f"{status.st_size} bytes, and an ONNX file has at most {MAX_FILE_BYTES}")
+                    raise ModelError(f"{status.st_size} bytes, but an ONNX file has at most {MAX_FILE_BYTES}")
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     check_model(data)
-            return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+            return version_of(status)
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}; {REMEDY}") from error
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ModelError(f"{path.name}: cannot be read: {reason}; {REMEDY}") from error
-    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+    kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
     raise ModelError(f"{path.name}: is {kind}; give an .onnx file that agedetect-export wrote")
 
 
+def check_model_bytes(data: bytes, name: str) -> None:
+    """The same for a file's content in memory; `name` begins the message."""
+    try:
+        if not data:
+            raise ModelError("no bytes")
+        check_model(data)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}; {REMEDY}") from error
+
+
+def version_of(status: os.stat_result) -> FileVersion:
+    """What changes when a file is replaced or written."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def check_model(data: Buffer) -> None:
-    """Raise ModelError, without a file's name, for the bytes of what is no ONNX file that we would write."""
+    """Raise ModelError, without a file name, for bytes that are not an ONNX file as we would write it."""
     _Scan(data).check("model", 0, len(data), 1)
 
 
 class _Scan:
-    """One pass over a file; it counts the fields, so that a file can't keep it busy for long."""
+    """One pass over a file. It counts the fields, so that no file can keep it busy for long."""
 
     def __init__(self, data: Buffer) -> None:
         self._data = data
@@ -109,7 +125,7 @@ class _Scan:
     def _tensor_lengths(self, start: int, end: int) -> Iterator[int]:
         for number, value in self._fields(start, end):
             if number in _EXTERNAL and value != 0:  # 0: explicitly in this file
-                raise ModelError("its weights are in another file, and a model is one file")
+                raise ModelError("its weights are in another file, but a model must be a single file")
             if number == _LENGTH:
                 yield from (value,) if isinstance(value, int) else self._packed(*value)
 

@@ -36,7 +36,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image] | None:
-    """What makes RGB of a part of the image; None where Pillow's own conversion does."""
+    """The function that converts a part of the image to RGB; None where Pillow's own conversion is right."""
     if image.mode.startswith("I;16"):
         return partial(_grey, full_scale=65535.0)
     if image.mode == "I":

@@ -1,4 +1,4 @@
-r"""File names as text that every reader takes and nobody runs: valid UTF-8, no formula, and exact when read back.
+r"""File names as text that is safe for every reader: valid UTF-8, never a formula, and exact when read back.
 
 Each \xNN in such a text stands for the byte NN: one that is not UTF-8, a NUL, or the backslash of a name that
 itself holds a \xNN. Every other name is written as it is.
@@ -22,7 +22,7 @@ def name_text(name: str) -> str:
 
 
 def name_cell(name: str) -> str:
-    """`name_text` as a CSV's cell that neither a spreadsheet nor a table reader takes for anything but text.
+    """`name_text` as a CSV cell that spreadsheets and table readers can only take for text.
 
     A relative path gets ./ in front, which leaves it the same path, unless it begins like a name and ends like
     an image: `=1+1.jpg` could be run as a formula, `NA` read as missing and `007` as seven. CWE-1236 lists the
@@ -36,5 +36,5 @@ def name_cell(name: str) -> str:
 
 
 def name_from(text: str) -> str:
-    """The path that `name_text` or `name_cell` has written, as Python opens it."""
+    """The path, as Python opens it, of a text that `name_text` or `name_cell` wrote."""
     return os.fsdecode(_ESCAPED.sub(lambda escape: bytes.fromhex(escape[1].decode()), text.encode()))

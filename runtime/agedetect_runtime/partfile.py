@@ -1,7 +1,7 @@
-"""Rows beside their place until all are there: NAME.part, which survives a stop and is gone on with.
+"""Rows beside their final place until all are written: NAME.part, which survives an interruption and can be resumed.
 
-NAME.part.json says what makes the rows, so that no table comes from two models. A row is one write to the file:
-a killed process leaves whole rows, and at most one torn one behind them that is cut off when the job goes on.
+NAME.part.json holds the job metadata, so that no table mixes the rows of two models. A row is one write to the file:
+a killed process leaves whole rows, and at most one partial row after them, which is removed when the job resumes.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _MAX_ROW_BYTES = 2**16
 
 
 class PartFile:
-    """The growing file of one job. A context: whatever stops the job, rows that are there stay there."""
+    """The growing file of one job. A context manager: whatever stops the job, the rows written so far stay."""
 
     def __init__(self, output: Path, heading: str, is_whole: Callable[[bytes], bool]) -> None:
-        """`is_whole` says of lines of bytes whether they are a row, or its beginning.
+        """`is_whole` tells whether lines of bytes are a whole row or only the beginning of one.
 
-        Raises AgedetectError where it can't be written, or another process does so.
+        Raises AgedetectError where the file can't be written, or where another process is writing it.
         """
         self._output = output
         self._place = Path(os.path.realpath(output))  # a link stays a link; Path's own raises where it leads in circles
         self._path = self._place.with_name(f"{self._place.name}.part")
-        self._maker_path = self._place.with_name(f"{self._place.name}.part.json")
+        self._metadata_path = self._place.with_name(f"{self._place.name}.part.json")
         self._heading = heading.encode()
         self._is_whole = is_whole
-        self._kept = 0
-        # Where the last whole row ends, and how many were written: one value, so that Ctrl-C can't come in between.
+        self._done_before = 0
+        # Where the last whole row ends, and how many were written: one value, so that Ctrl-C can't split them.
         self._reached = (0, 0)
         with in_one_line(str(output)):
             self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
@@ -60,79 +60,79 @@ class PartFile:
         if self._file.closed:
             return
         if self._written:
-            rows = self._kept + self._written
-            kept = "1 row is" if rows == 1 else f"{rows} rows are"
-            click.echo(f"Note: {kept} kept in {self._path.name}; --resume goes on with them", err=True)
+            rows = self._done_before + self._written
+            saved = "1 row is" if rows == 1 else f"{rows} rows are"
+            click.echo(f"Note: {saved} saved in {self._path.name}; use --resume to continue", err=True)
         elif self._is_empty:
-            for path in (self._path, self._maker_path):
+            for path in (self._path, self._metadata_path):
                 path.unlink(missing_ok=True)
         self._file.close()
 
-    def begin_or_resume(self, maker: Mapping[str, object], *, resume: bool) -> bool:
-        """Whether rows are there to go on with; if not, it begins, and `maker` is what makes its rows.
+    def begin_or_resume(self, metadata: Mapping[str, object], *, resume: bool) -> bool:
+        """Whether there are rows of an earlier job to resume; if not, a new job begins.
 
-        Raises AgedetectError for rows without `resume`, rows that something else has made, and for `resume`
-        where the output is finished.
+        Raises AgedetectError for rows without `resume`, for rows of a job with other metadata, and for `resume`
+        where the output is complete.
         """
         with in_one_line(str(self._output)):
             has_rows = next(self.rows(), None) is not None
             if has_rows and not resume:
-                raise self.refusal("holds the rows of a job that was stopped; --resume goes on with them")
+                raise self.refusal("holds the rows of an interrupted job; use --resume to continue it")
             if has_rows:
-                self._check_maker(maker)
+                self._check_metadata(metadata)
                 return True
             self._is_empty = True
             if resume and self._place.exists():
-                raise AgedetectError(f"{self._output}: is finished; leave out --resume to make it anew")
+                raise AgedetectError(f"{self._output}: is already complete; omit --resume to start over")
             self._file.truncate(0)
             self._reached = (0, 0)
-            self._maker_path.write_text(json.dumps(maker, indent=1) + "\n", encoding="utf-8")
+            self._metadata_path.write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
             self._append(self._heading)
         return False
 
     def rows(self) -> Iterator[str]:
-        """The whole rows, below the heading. Raises AgedetectError for one that is too long or no text."""
-        self._kept, self._reached = 0, (len(self._heading), 0)
+        """The whole rows below the heading. Raises AgedetectError for one that is too long."""
+        self._done_before, self._reached = 0, (len(self._heading), 0)
         with self._path.open("rb") as file:
             heading = file.read(len(self._heading))
             if heading != self._heading:
                 if self._heading.startswith(heading):
                     return  # nothing but the beginning of the heading
-                raise self.refusal("has another heading")
+                raise self.refusal("has different columns")
             row = b""
             while line := file.readline(_MAX_ROW_BYTES):
                 row += line
                 if len(row) >= _MAX_ROW_BYTES:
-                    raise self.refusal(f"its row {self._kept + 1} is damaged")
+                    raise self.refusal(f"its row {self._done_before + 1} is damaged")
                 if line.endswith(b"\n") and self._is_whole(row):
-                    self._kept += 1
+                    self._done_before += 1
                     self._reached = (self._end + len(row), 0)
                     yield row.decode(errors="replace")
                     row = b""
 
     def cut(self) -> None:
-        """Go on behind the rows that were read; what follows them goes."""
+        """Continue after the rows that were read; whatever follows them is removed."""
         with in_one_line(str(self._output)):
             self._file.truncate(self._end)
             self._file.seek(self._end)
 
     def write(self, row: str) -> None:
-        """Add one row, whole. Raises AgedetectError where there is no room, and takes back what a full disk cut."""
+        """Add one row. Raises AgedetectError where the disk is full, and then removes what was written of the row."""
         with in_one_line(str(self._output)):
             self._append(row.encode(), rows=1)
 
     def finish(self) -> None:
-        """Put it in its place."""
+        """Move the file to its final place."""
         with in_one_line(str(self._output)):
             os.fsync(self._file.fileno())
             if sys.platform == "win32":  # which renames no open file
                 self._file.close()
             self._path.replace(self._place)
-            self._file.close()  # with it goes the lock: who waited for it finds the part renamed
-            self._maker_path.unlink(missing_ok=True)
+            self._file.close()  # this releases the lock: whoever waited for it finds the file renamed
+            self._metadata_path.unlink(missing_ok=True)
 
     def refusal(self, what: str) -> AgedetectError:
-        return AgedetectError(f"{self._path.name}: {what}; to begin anew, delete it, or rename it to keep its rows")
+        return AgedetectError(f"{self._path.name}: {what}; to start over, delete it, or rename it to keep its rows")
 
     @property
     def _end(self) -> int:
@@ -153,21 +153,21 @@ class PartFile:
                 self._file.truncate(self._end)
             raise
 
-    def _check_maker(self, maker: Mapping[str, object]) -> None:
+    def _check_metadata(self, metadata: Mapping[str, object]) -> None:
         try:
-            begun = json.loads(self._maker_path.read_bytes())
+            begun = json.loads(self._metadata_path.read_bytes())
         except (OSError, ValueError, RecursionError):
             begun = None
         if not isinstance(begun, dict):
-            raise self.refusal(f"nothing says what made its rows: {self._maker_path.name} can't be read")
-        if differing := sorted(name for name in {**begun, **maker} if begun.get(name) != maker.get(name)):
-            raise self.refusal(f"begun with another {' and another '.join(differing)}")
+            raise self.refusal(f"its job metadata, {self._metadata_path.name}, can't be read")
+        if differing := sorted(name for name in {**begun, **metadata} if begun.get(name) != metadata.get(name)):
+            raise self.refusal(f"was started with a different {' and a different '.join(differing)}")
 
     def _lock(self) -> None:
-        """Keep other processes out until this one ends. Windows and file systems without locks go without."""
+        """Keep other processes out until this one ends. Windows, and file systems without locks, have no such guard."""
         if sys.platform == "win32":
             return
-        in_use = AgedetectError(f"{self._path.name}: another process writes it; wait, or give another --output")
+        in_use = AgedetectError(f"{self._path.name}: another process is writing it; wait, or choose another --output")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

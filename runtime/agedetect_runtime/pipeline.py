@@ -1,4 +1,4 @@
-"""Sources -> rows on worker threads, in the order of the sources, a bounded number ahead.
+"""Sources -> rows on worker threads, in the order of the sources, at most a fixed number ahead.
 
 A worker loads one image at a time, and whoever loads the last one of a batch runs the model on it while the others
 load the next. So no core waits for another, and nobody has to divide them between decoding and the model.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Generic, TypeVar
@@ -20,7 +21,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agedetect_runtime.errors import ImageError
+from agedetect_runtime.errors import AgedetectError, ImageError
 
 Loaded = NDArray[np.uint8] | str  # a face, or the reason why there is none
 Source = TypeVar("Source")
@@ -49,12 +50,13 @@ def stream(
     threads: int,
     batch_size: int,
     image_seconds: float | None = None,
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Yield what `answer` makes of each batch, in order; `load` and `answer` run on `threads` threads at once.
 
     An ImageError of `load`, or more than `image_seconds` in it, gives the image its reason. Anything else that is
     raised, there or by `sources`, is raised here, after the rows of the batches before. `sources` are taken on the
-    caller's thread, `batches_ahead(threads)` batches at most. Closing the iterator ends the threads.
+    caller's thread, `batches_ahead(threads)` batches at most. Closing the generator ends the threads. It belongs to
+    the process that began it: in a forked child, which has none of the threads, it raises AgedetectError.
     """
     remaining = iter(sources)
     workers = _Workers(load, answer, threads, image_seconds)
@@ -99,7 +101,7 @@ class _Batch(Generic[Source, Row]):
 
 
 class _Worker(threading.Thread, Generic[Source, Row]):
-    """`loading` is the image in its hands, by batch and place, due at `deadline` of the monotonic clock.
+    """`loading` is the image that it is opening, by batch and place, due at `deadline` of the monotonic clock.
 
     `is_late` once that has been put off.
     """
@@ -113,7 +115,7 @@ class _Worker(threading.Thread, Generic[Source, Row]):
 
 
 class _Workers(Generic[Source, Row]):
-    """Threads, started as work comes; an image that takes too long keeps its thread, and another one takes over."""
+    """Threads, started as work arrives; an image that takes too long keeps its thread, and a new one replaces it."""
 
     def __init__(
         self, load: Load[Source], answer: Answer[Source, Row], threads: int, image_seconds: float | None
@@ -126,6 +128,7 @@ class _Workers(Generic[Source, Row]):
         self._lock = threading.RLock()  # over what was loaded, by whom
         self._begun = 0
         self._closed = False
+        self._pid = os.getpid()
         atexit.register(self.close)  # a thread still inside ONNX Runtime when the interpreter goes would abort it
 
     def begin(self, sources: Sequence[Source]) -> _Batch[Source, Row]:
@@ -138,7 +141,9 @@ class _Workers(Generic[Source, Row]):
         return batch
 
     def rows_of(self, batch: _Batch[Source, Row]) -> Sequence[Row]:
-        """Wait for the rows, and meanwhile give up the images that take too long."""
+        """Wait for the rows, and meanwhile give up on images that take too long."""
+        if self._pid != os.getpid():
+            raise AgedetectError("predict_many was begun before this process was forked; call it again in the child")
         while not batch.done.wait(self._give_up_late()):
             pass
         if batch.failure is not None:
@@ -208,7 +213,7 @@ class _Workers(Generic[Source, Row]):
         batch.done.set()
 
     def _give_up_late(self) -> float:
-        """Give up what is late now; seconds until something else can be."""
+        """Give up on images that are late now; returns the seconds until the next one can be."""
         left = min(self._image_seconds, threading.TIMEOUT_MAX)
         for worker in tuple(self._workers):
             with self._lock:

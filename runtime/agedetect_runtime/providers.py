@@ -1,4 +1,4 @@
-"""Which ONNX Runtime is installed, and which of its providers a device name asks for."""
+"""Which ONNX Runtime is installed, and which of its execution providers a device name stands for."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def load_runtime() -> ModuleType:
 
 
 def providers_for(device: str, available: Sequence[str]) -> list[str]:
-    """The providers to ask for, best first, given those that the installed wheel has been built with.
+    """The providers to request, best first, given those that the installed wheel was built with.
 
     Raises ProviderError for an unknown device, and for "cuda" where the wheel has no CUDA provider.
     """
     if device not in DEVICES:
-        raise ProviderError(f"device {device!r} is none of {', '.join(DEVICES)}")
+        raise ProviderError(f"device {device!r} is not one of {', '.join(DEVICES)}")
     if device == "cuda" and CUDA not in available:
         raise ProviderError(
             "device cuda: this ONNX Runtime has no CUDA provider; pip uninstall onnxruntime, "
@@ -62,17 +62,17 @@ def with_options(provider: str) -> str | tuple[str, dict[str, str]]:
 
 
 def preload_cuda(runtime: ModuleType) -> None:
-    """Load the CUDA and cuDNN libraries that came as Python packages, where there are any."""
+    """Load the CUDA and cuDNN libraries that are installed as Python packages, if any."""
     if hasattr(runtime, "preload_dlls"):  # since 1.21
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it doesn't find
             runtime.preload_dlls()
 
 
 def cuda_obstacle(runtime: ModuleType) -> str:
-    """Why a CUDA provider that the wheel has didn't start; ask only after a session has tried to.
+    """Why the wheel's CUDA provider didn't start; call it only after a session has tried to.
 
-    The provider is a shared library that ONNX Runtime loads late: loading it once more makes the linker name
-    the library that it misses.
+    The provider is a shared library that ONNX Runtime loads late: loading it again makes the linker name
+    the missing library.
     """
     folder = Path(str(runtime.__file__)).parent / "capi"
     for library in sorted(folder.glob("*onnxruntime_providers_cuda.*")):

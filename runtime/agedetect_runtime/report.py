@@ -1,7 +1,7 @@
 """Where estimates are written: a table on a terminal, CSV into a pipe, CSV or JSON lines into a file.
 
-A file grows beside its place (`partfile`) and is put there when every image has its row. `names` says how the
-names of files are written.
+A file grows beside its final place (`partfile`) and is moved there when every image has its row. `names` says how
+file names are written.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from agedetect_runtime.table import printable, write_table
 from agedetect_runtime.terminal import print_any_text
 
 if TYPE_CHECKING:
-    from agedetect_runtime.estimator import Estimate
+    from agedetect_runtime.estimate import Result
 
-Write = Callable[["Estimate"], None]
+Write = Callable[["Result"], None]
 
 SUFFIXES = (".csv", ".jsonl")
 
 
 class Rows(Protocol):
-    """Takes a row a call, its line's end included."""
+    """Takes one row per call, line ending included."""
 
     def write(self, row: str, /) -> object: ...
 
 
 class Format(NamedTuple):
-    """How rows are written, and found again in a file that was left half-way."""
+    """How rows are written, and read again from the file of an interrupted job."""
 
     heading: str
     write_to: Callable[[Rows], Write]
     name: Callable[[str], str]
     read: Callable[[str], tuple[str, str | None]]  # a row's name, as `name` gives it, and its error
-    is_whole: Callable[[bytes], bool]  # whether lines are a row, or its beginning
+    is_whole: Callable[[bytes], bool]  # whether lines are a whole row, not only the beginning of one
 
 
 @dataclass(frozen=True)
 class Report:
-    """`write` takes the estimates of `missing`, the paths that have no row yet.
+    """`write` takes the results of `missing`, the paths that have no row yet.
 
-    `kept` rows were there before, `kept_failed` of them without an age.
+    `done_before` rows come from the job that is resumed, `failed_before` of them without an age.
     """
 
     write: Write
     missing: Iterator[str]
-    kept: int = 0
-    kept_failed: int = 0
+    done_before: int = 0
+    failed_before: int = 0
 
 
 @contextmanager
@@ -67,60 +67,62 @@ def report_to(
     *,
     coverage: float | None = None,
     at_least: int | None = None,
-    maker: Mapping[str, object] | None = None,
+    metadata: Mapping[str, object] | None = None,
     resume: bool = False,
 ) -> Iterator[Report]:
     """Report on `paths`: to `output` in the format of its suffix, else to standard output.
 
-    `coverage` is the level of the intervals, where there are any; `at_least` the age whose probability is asked
-    for, which gets a column of its own.
+    `coverage` is the nominal coverage of the intervals, where there are any. `at_least` adds a column with the
+    probability of that age or more; the results must have probabilities.
 
-    The file appears, whole, when the block ends. When it raises, its rows stay in NAME.part, and a report with
-    `resume`, the same `maker` and the same `paths` goes on behind them. Raises AgedetectError where it can't be
-    written or gone on with.
+    The file appears, whole, when the block ends. When the block raises, its rows stay in NAME.part, and a report with
+    `resume`, the same `metadata` and the same `paths` continues after them. Raises AgedetectError where the file
+    can't be written or resumed.
     """
     if output is None:
         yield Report(_to_standard_output(coverage, at_least), iter(paths))
         return
     form = (_json_lines if output.suffix.lower() == ".jsonl" else _csv)(at_least)
     with PartFile(output, form.heading, form.is_whole) as part:
-        missing, kept, kept_failed = iter(paths), 0, 0
-        if part.begin_or_resume(maker or {}, resume=resume):
-            kept, kept_failed = _skip(part, missing, form)
-        yield Report(form.write_to(part), missing, kept, kept_failed)
+        missing, done, failed = iter(paths), 0, 0
+        if part.begin_or_resume(metadata or {}, resume=resume):
+            done, failed = _skip(part, missing, form)
+        yield Report(form.write_to(part), missing, done, failed)
         part.finish()
 
 
 def is_report(output: Path) -> bool:
-    """Whether the suffix says a format that `report_to` writes."""
+    """Whether the suffix is one of a format that `report_to` writes."""
     return output.suffix.lower() in SUFFIXES
 
 
 def _skip(part: PartFile, paths: Iterator[str], form: Format) -> tuple[int, int]:
     """Take from `paths` those that have a row; how many, and how many of them failed.
 
-    Row by row against path by path: nothing has to be remembered, and ten million rows take a minute.
+    Rows and paths are compared one by one: nothing has to be remembered, and ten million rows take a minute.
     """
-    kept = failed = 0
+    done = failed = 0
     for row in part.rows():
         try:
             name, error = form.read(row)
         except (ValueError, LookupError, TypeError, csv.Error) as cause:
-            raise part.refusal(f"its row {kept + 1} is damaged") from cause
+            raise part.refusal(f"its row {done + 1} is damaged") from cause
         path = next(paths, None)
         if path is None or form.name(path) != name:
             now = "there is none" if path is None else f"it is {printable(path)}"
-            raise part.refusal(f"its image {kept + 1} is {printable(name)}, now {now}: new images may only come last")
-        kept += 1
+            raise part.refusal(
+                f"its image {done + 1} is {printable(name)}, now {now}: new images may only be added at the end"
+            )
+        done += 1
         failed += bool(error)
     part.cut()
-    return kept, failed
+    return done, failed
 
 
 def _csv(at_least: int | None) -> Format:
     def write_to(rows: Rows) -> Write:
-        def write(estimate: Estimate) -> None:
-            name, *numbers, error = _values(estimate, at_least)
+        def write(result: Result) -> None:
+            name, *numbers, error = _values(result, at_least)
             cells = ("" if number is None else number for number in numbers)
             rows.write(_csv_row([name_cell(str(name)), *cells, error or ""]))
 
@@ -130,7 +132,7 @@ def _csv(at_least: int | None) -> Format:
         (cells,) = csv.reader(io.StringIO(row, newline=""), strict=True)
         return cells[0], cells[-1]
 
-    # A line's end inside quotes belongs to a name; quotes in a name are doubled.
+    # A line ending inside quotes belongs to a name; quotes in a name are doubled.
     return Format(_csv_row(_columns(at_least)), write_to, name_cell, read, lambda lines: lines.count(b'"') % 2 == 0)
 
 
@@ -144,8 +146,8 @@ def _json_lines(at_least: int | None) -> Format:
     columns = _columns(at_least)
 
     def write_to(rows: Rows) -> Write:
-        def write(estimate: Estimate) -> None:
-            name, *others = _values(estimate, at_least)
+        def write(result: Result) -> None:
+            name, *others = _values(result, at_least)
             values = dict(zip(columns, (name_text(str(name)), *others), strict=True))
             rows.write(json.dumps(values) + "\n")
 
@@ -163,17 +165,19 @@ def _columns(at_least: int | None) -> tuple[str, ...]:
     return ("file", "age", "low", "high", *asked, "error")
 
 
-def _values(estimate: Estimate, at_least: int | None) -> tuple[str | float | None, ...]:
-    """The columns' values; three decimals, of years the tolerance of the exporter's parity."""
-    asked = () if at_least is None else (estimate.at_least,)
-    numbers = (estimate.age, estimate.low, estimate.high, *asked)
+def _values(result: Result, at_least: int | None) -> tuple[str | float | None, ...]:
+    """The columns' values, to three decimals: in years, the tolerance of the exporter's parity check."""
+    asked: tuple[float | None, ...] = ()
+    if at_least is not None:
+        asked = (result.at_least(at_least) if result.error is None else None,)
+    numbers = (result.age, result.low, result.high, *asked)
     rounded = (None if number is None else round(number, 3) for number in numbers)
-    return (str(estimate.source), *rounded, estimate.error)
+    return (str(result.source), *rounded, result.error)
 
 
 def _to_standard_output(coverage: float | None, at_least: int | None) -> Write:
     if sys.stdout is None:
-        raise AgedetectError("standard output is closed; give an --output")
+        raise AgedetectError("standard output is closed; choose a file with --output")
     print_any_text()
     if sys.stdout.isatty():
         return write_table(sys.stdout, coverage=coverage, at_least=at_least)
@@ -184,7 +188,7 @@ def _to_standard_output(coverage: float | None, at_least: int | None) -> Write:
 
 class _StandardOutput:
     def write(self, row: str) -> None:
-        """The reader of a pipe sees each row as it is done. Raises AgedetectError for a full disk."""
+        """The reader of a pipe sees each row at once. Raises AgedetectError for a full disk."""
         try:
             with in_one_line("standard output"):
                 sys.stdout.write(row)

@@ -1,8 +1,7 @@
-"""A model file -> an ONNX Runtime session that is known to be ours and known to run where it says."""
+"""A model -> an ONNX Runtime session that is known to be ours and to run on the device it names."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agedetect_runtime import providers
+from agedetect_runtime.contract import NOT_TEXT, read_contract
 from agedetect_runtime.device_buffer import DeviceBuffer
 from agedetect_runtime.errors import ModelError, ProviderError
-from agedetect_runtime.modelfile import REMEDY, FileVersion, check_model_file
-from agedetect_runtime.spec import METADATA_KEY, ModelSpec
+from agedetect_runtime.forks import survive_forks
+from agedetect_runtime.modelfile import REMEDY
+from agedetect_runtime.modelsource import Model, ModelSource
+from agedetect_runtime.spec import ModelSpec
 
-_NOT_TEXT = "its names or its metadata are not text"
 _FOLDING_BYTES = 256 * 2**20  # what ONNX Runtime may compute while it opens a file, a constant each
 
 
@@ -47,10 +48,12 @@ class Session:
     other; with `all_threads` one run has all of them, on a second ONNX Runtime session made when first needed.
     """
 
+    source: ModelSource
     spec: ModelSpec
     device: str
     provider: str
     cuda_note: str | None
+    threads: int
     _run: Run
     _open_wide: Callable[[], Run | None]
 
@@ -59,7 +62,7 @@ class Session:
         return self._open_wide() or self._run
 
     def run(self, faces: NDArray[np.uint8], *, probabilities: bool = False, all_threads: bool = False) -> Ages:
-        """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device gives up, out of memory say."""
+        """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device fails, for example out of memory."""
         names = [name for name in self.spec.outputs if probabilities or name != "probabilities"]
         run = self._run_wide if all_threads else self._run
         try:
@@ -70,68 +73,75 @@ class Session:
         return Ages(given["age"], given.get("low"), given.get("high"), given.get("probabilities"))
 
 
-def open_session(model: str | os.PathLike[str], *, device: str = "auto", threads: int = 1) -> Session:
+def open_session(model: Model, *, device: str = "auto", threads: int = 1) -> Session:
     """Open a model that agedetect-export wrote, on "auto", "cpu" or "cuda"; on a CPU, one run has up to `threads`.
 
-    "auto" is CUDA where a session truly gets it, else the CPU. Raises ProviderError where ONNX Runtime or the
-    device is missing, ModelError, beginning with the file's name, where the file is not a model of ours.
+    "auto" is CUDA where a session really gets it, else the CPU. Raises ProviderError where ONNX Runtime or the
+    device is missing, ModelError, beginning with the model's name, where it is not one of our models.
     """
-    path = Path(model)
     runtime = providers.load_runtime()
     wanted = providers.providers_for(device, runtime.get_available_providers())
-    version = check_model_file(path)
-    session, cuda_note = _create(runtime, path, wanted)
+    source = ModelSource.checked(model)
+    session, cuda_note = _create(runtime, source, wanted)
     if device == "cuda" and cuda_note:
         raise ProviderError(f"device cuda: ONNX Runtime could not start CUDA: {cuda_note}")
     got = session.get_providers()
-    try:
-        spec = _read_spec(session, path.name)
-        _check_graph(session, spec, path.name)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path.name}: {_NOT_TEXT}; {REMEDY}") from error
+    spec = read_contract(session, source.name)
+    source.require_unchanged()
     if providers.CUDA in got:
-        buffer = DeviceBuffer(runtime, session, "cuda")
-        return Session(spec, "cuda", got[0], cuda_note, buffer.run, lambda: None)
-    open_wide = partial(_open_wide, runtime, path, version, threads)
-    return Session(spec, "cpu", got[0], cuda_note, _plain(session), open_wide)
+        buffer = survive_forks(DeviceBuffer(runtime, session, "cuda"))
+        return Session(source, spec, "cuda", got[0], cuda_note, threads, buffer.run, lambda: None)
+    open_wide = partial(_open_wide, runtime, source, threads)
+    return Session(source, spec, "cpu", got[0], cuda_note, threads, _plain(session), open_wide)
+
+
+def open_in_child(parent: Session) -> Session:
+    """The same model again, in a forked child. Raises ModelError where its file has changed, ProviderError for CUDA."""
+    if parent.device != "cpu":
+        raise ProviderError(
+            f"device {parent.device}: it can't be used in a forked process; use multiprocessing's spawn or forkserver, "
+            "or create the AgeEstimator in the child process"
+        )
+    parent.source.require_unchanged()
+    session = open_session(parent.source.place, device=parent.device, threads=parent.threads)
+    parent.source.require_unchanged()
+    return session
 
 
 def _plain(session: Any) -> Run:
     return lambda names, faces: session.run(names, {"faces": faces})
 
 
-def _open_wide(runtime: ModuleType, path: Path, version: FileVersion, threads: int) -> Run | None:
-    """None for one thread, and where the file is no longer the one that was opened: another model's ages are worse."""
-    if threads == 1:
+def _open_wide(runtime: ModuleType, source: ModelSource, threads: int) -> Run | None:
+    """None for one thread, and where the file has changed: the ages of another model would be worse than a slow run."""
+    if threads == 1 or not source.is_unchanged:
         return None
     try:
-        if check_model_file(path) != version:
-            return None
-        wide = _create_on(runtime, path, [providers.CPU], threads)
-        return _plain(wide) if check_model_file(path) == version else None
-    except ModelError:
+        wide = _create_on(runtime, source, [providers.CPU], threads)
+    except ModelError:  # it went away meanwhile
         return None
+    return _plain(wide) if source.is_unchanged else None
 
 
-def _create(runtime: ModuleType, path: Path, wanted: list[str]) -> tuple[Any, str | None]:
+def _create(runtime: ModuleType, source: ModelSource, wanted: list[str]) -> tuple[Any, str | None]:
     """A session, and why it lacks CUDA where CUDA was among the wanted."""
     if providers.CUDA not in wanted:
-        return _create_on(runtime, path, wanted), None
+        return _create_on(runtime, source, wanted), None
     providers.preload_cuda(runtime)
     # Its log says, over many lines, what the error or the note will say in one.
     runtime.set_default_logger_severity(4)
     try:
-        session = _create_on(runtime, path, wanted)
+        session = _create_on(runtime, source, wanted)
     except ModelError as error:
         # The model's fault or CUDA's? If the CPU takes it, CUDA's.
-        session = _create_on(runtime, path, [providers.CPU])
+        session = _create_on(runtime, source, [providers.CPU])
         return session, _first_line(error.__cause__ or error)
     finally:
         runtime.set_default_logger_severity(2)
     return session, None if providers.CUDA in session.get_providers() else providers.cuda_obstacle(runtime)
 
 
-def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int = 1) -> Any:
+def _create_on(runtime: ModuleType, source: ModelSource, wanted: list[str], threads: int = 1) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised as well, and its warnings are about graph optimisation
     # Known since ONNX Runtime 1.27, ignored before. Its own limit is 1 GB.
@@ -143,54 +153,19 @@ def _create_on(runtime: ModuleType, path: Path, wanted: list[str], threads: int 
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(threads > 1)))
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        # With its fall-back ONNX Runtime would print, and go on with the CPU when CUDA fails.
+        # With its fall-back ONNX Runtime would print, and continue on the CPU when CUDA fails.
         chosen = [providers.with_options(provider) for provider in wanted]
-        return runtime.InferenceSession(_location(path), options, providers=chosen, enable_fallback=0)
+        model = source.for_onnx_runtime()
+        return survive_forks(runtime.InferenceSession(model, options, providers=chosen, enable_fallback=0))
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-        reason = _first_line(error).replace(str(path), path.name)
+        reason = _first_line(error)
+        if isinstance(source.place, Path):
+            reason = reason.replace(str(source.place), source.name)
         if type(error).__name__ == "InvalidProtobuf":
             reason = "not an ONNX file, or truncated"
         if isinstance(error, UnicodeDecodeError):
-            reason = _NOT_TEXT
-        raise ModelError(f"{path.name}: {reason}; {REMEDY}") from error
-
-
-def _location(path: Path) -> str | bytes:
-    try:
-        path.as_posix().encode()
-    except UnicodeEncodeError:  # ONNX Runtime takes no path that isn't valid UTF-8
-        return path.read_bytes()
-    return str(path)
-
-
-def _read_spec(session: Any, name: str) -> ModelSpec:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise ModelError(f"{name}: no {METADATA_KEY!r} metadata; {REMEDY}")
-    try:
-        return ModelSpec.from_json(text)
-    except ModelError as error:
-        raise ModelError(f"{name}: {error}; {REMEDY}") from error
-
-
-def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
-    """Input: faces, uint8 (batch, S, S, 3). Outputs: first the ones that the spec names, then any others."""
-    size = spec.image_size
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    shapes = [(node.name, node.type, node.shape[1:]) for node in inputs]
-    if shapes != [("faces", "tensor(uint8)", [size, size, 3])]:
-        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {REMEDY}")
-    if isinstance(inputs[0].shape[0], int):
-        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {REMEDY}")
-    names = [node.name for node in outputs]
-    expected = list(spec.outputs)
-    if names[: len(expected)] != expected or set(names[len(expected) :]) & {"low", "high"}:
-        raise ModelError(f"{name}: its outputs {names} do not begin with just {expected}; {REMEDY}")
-    for node in outputs[: len(expected)]:
-        columns = [spec.bins] if node.name == "probabilities" else []
-        if node.type != "tensor(float)" or node.shape[1:] != columns:
-            shape = f"(batch, {spec.bins})" if columns else "(batch,)"
-            raise ModelError(f"{name}: its output {node.name} is not float32 {shape}; {REMEDY}")
+            reason = NOT_TEXT
+        raise ModelError(f"{source.name}: {reason}; {REMEDY}") from error
 
 
 def _first_line(error: BaseException) -> str:

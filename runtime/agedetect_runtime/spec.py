@@ -19,14 +19,14 @@ MIN_AGE, MAX_AGE = 0.0, 116.0  # years: the labels that train and the ages that 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Everything beside the graph that a client must know.
+    """Everything that a client must know besides the graph.
 
     `image_size` is S of the graph's input `faces`, uint8 (B, S, S, 3), RGB; `resampling` is the Pillow filter
-    that training resized with. Ages are years. `coverage` is the level of `low` and `high` (0.9: nine in
+    that training resized with. Ages are years. `coverage` is the nominal coverage of `low` and `high` (0.9: nine in
     ten), None for a model without intervals. A model whose `head` is "distribution" also gives
     `probabilities`, (B, K): column k is the probability of `min_age + k` years, up to `max_age`. `card` is the
     model card, Markdown; `provenance` is free JSON: where the model came from and how it did. Raises
-    ModelError for a value that can't be.
+    ModelError for an invalid value.
     """
 
     image_size: int
@@ -50,11 +50,11 @@ class ModelSpec:
         if not (isinstance(self.image_size, int) and 16 <= self.image_size <= 4096):
             raise ModelError(f"image_size {_shown(self.image_size)} is not a whole number from 16 to 4096")
         if self.resampling not in RESAMPLINGS:
-            raise ModelError(f"resampling {_shown(self.resampling)} is none of {', '.join(RESAMPLINGS)}")
+            raise ModelError(f"resampling {_shown(self.resampling)} is not one of {', '.join(RESAMPLINGS)}")
         if self.head not in HEADS:
-            raise ModelError(f"head {_shown(self.head)} is none of {', '.join(HEADS)}")
+            raise ModelError(f"head {_shown(self.head)} is not one of {', '.join(HEADS)}")
         if not (_is_number(self.min_age) and _is_number(self.max_age) and self.min_age < self.max_age):
-            raise ModelError(f"age range {_shown(self.min_age)} to {_shown(self.max_age)} is no range")
+            raise ModelError(f"age range {_shown(self.min_age)} to {_shown(self.max_age)} is empty")
         if self.coverage is not None and not (_is_number(self.coverage) and 0 < self.coverage < 1):
             raise ModelError(f"coverage {_shown(self.coverage)} is not between 0 and 1")
         if not isinstance(self.provenance, Mapping):
@@ -72,7 +72,7 @@ class ModelSpec:
         return round(self.max_age - self.min_age) + 1
 
     def to_json(self) -> str:
-        """One line. Raises ModelError where the provenance holds what JSON has no form for, NaN for one."""
+        """One line. Raises ModelError where the provenance holds what JSON can't express, such as NaN."""
         try:
             return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:

@@ -1,37 +1,38 @@
-"""The table that a person reads on a terminal: aligned, a row as soon as its age is known."""
+"""The table on a terminal: aligned, each row as soon as its age is known."""
 
 from __future__ import annotations
 
 import shutil
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from agedetect_runtime.estimator import Estimate
+    from agedetect_runtime.estimate import Result
 
-_ERROR_CELLS = 30  # kept free behind the ages, so that most reasons fit on the row
+_ERROR_CELLS = 30  # left free after the ages, so that most reasons fit on the row
 
 
 def write_table(
     file: TextIO, *, coverage: float | None = None, at_least: int | None = None
-) -> Callable[[Estimate], None]:
-    """Write the heading and give the function that writes a row.
+) -> Callable[[Result], None]:
+    """Write the heading and return the function that writes a row.
 
-    Without intervals an age is `34.2`; with them, at the level `coverage`, it is `34 (27-42)`. `at_least` adds
+    Without intervals an age is `34.2`; with them, of nominal coverage `coverage`, it is `34 (27-42)`. `at_least` adds
     the probability of that age.
     """
     columns = [("age".rjust(7), _age) if coverage is None else (_interval_heading(coverage), _age_and_interval)]
     if at_least is not None:
-        columns.append((f">={at_least}".rjust(7), _probability))
+        columns.append((f">={at_least}".rjust(7), partial(_probability, years=at_least)))
     heading = "".join(title for title, _ in columns)
     name_cells = max(20, min(60, shutil.get_terminal_size().columns - len(heading) - _ERROR_CELLS))
     file.write(f"{'file'.ljust(name_cells)}{heading}".rstrip() + "\n")
 
-    def write(estimate: Estimate) -> None:
-        name = fit(printable(str(estimate.source)), name_cells)
-        cells = "".join(cell(estimate) for _, cell in columns)
-        reason = f"  {printable(estimate.error)}" if estimate.error else ""
+    def write(result: Result) -> None:
+        name = fit(printable(str(result.source)), name_cells)
+        cells = "".join(cell(result) for _, cell in columns)
+        reason = f"  {printable(result.error)}" if result.error else ""
         file.write(f"{name}{cells}{reason}".rstrip() + "\n")
         file.flush()
 
@@ -60,12 +61,12 @@ def fit(name: str, cells: int) -> str:
     return "…" + name[start:] + " " * left
 
 
-def _age(estimate: Estimate) -> str:
-    return ("-" if estimate.age is None else f"{estimate.age:.1f}").rjust(7)
+def _age(result: Result) -> str:
+    return ("-" if result.age is None else f"{result.age:.1f}").rjust(7)
 
 
 def level_text(level: float) -> str:
-    """A coverage level: `90%`, `99.5%`"""
+    """A nominal coverage: `90%`, `99.5%`"""
     return f"{100 * level:.4g}%"
 
 
@@ -74,20 +75,20 @@ def _interval_heading(coverage: float) -> str:
     return f"{'age':>6} {level:<9}"
 
 
-def _age_and_interval(estimate: Estimate) -> str:
-    """In whole years, the ages' last digits below each other.
+def _age_and_interval(result: Result) -> str:
+    """In whole years, the ages aligned on their last digit.
 
-    Rounding to the nearest leaves no whole age out that the interval holds: the coverage of whole ages stays.
+    Rounding to the nearest year excludes no whole age that the interval contains: the coverage of whole ages stays.
     """
-    age = "-" if estimate.age is None else str(round(estimate.age))
+    age = "-" if result.age is None else str(round(result.age))
     interval = ""
-    if estimate.low is not None and estimate.high is not None:
-        interval = f"({round(estimate.low)}-{round(estimate.high)})"
+    if result.low is not None and result.high is not None:
+        interval = f"({round(result.low)}-{round(result.high)})"
     return f"{age:>6} {interval:<9}"
 
 
-def _probability(estimate: Estimate) -> str:
-    return ("-" if estimate.at_least is None else f"{estimate.at_least:.2f}").rjust(7)
+def _probability(result: Result, years: int) -> str:
+    return ("-" if result.error is not None else f"{result.at_least(years):.2f}").rjust(7)
 
 
 def _cells(character: str) -> int:

@@ -1,4 +1,4 @@
-"""How every command of ours speaks and ends: an error that a user can mend is one line, Ctrl-C is quiet."""
+"""What all our commands share: an error that a user can fix is one line, and Ctrl-C is quiet."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def one_line_errors() -> Iterator[None]:
 
 
 class Quantity(click.FloatRange):
-    """A float within its range; click's own lets nan pass, which no comparison refuses."""
+    """A float within its range; click's own lets nan pass, since every comparison with it is false."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value} is no number", param, ctx)
+            self.fail(f"{value} is not a number", param, ctx)
         return number
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """None is what Python makes of a stream that was closed before it began, as some schedulers do."""
+    """A stream is None where it was closed before Python started, as some schedulers do."""
     return stream is not None and stream.isatty()
 
 
 def print_any_text() -> None:
-    """From here on standard output takes every character: UTF-8 into a pipe, \\-escapes where a terminal lacks it."""
+    """From here on standard output takes every character: UTF-8 in a pipe, \\-escapes on a terminal that lacks it."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         encoding = None if sys.stdout.isatty() else "utf-8"
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
@@ -51,7 +51,7 @@ def print_any_text() -> None:
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Inside a click command: a package that isn't installed exits 1 with the extra that brings it."""
+    """Inside a click command: a missing package exits 1 and names the extra that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:

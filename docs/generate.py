@@ -5,6 +5,7 @@ With --check nothing is written, and the exit code is 1 where the files are out 
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -102,17 +103,20 @@ def api_reference() -> str:
         module = import_module(package)
         parts += [f"## {package}", _docstring(module)]
         for name in sorted(module.__all__, key=lambda name: (inspect.isclass(getattr(module, name)), name)):
-            parts += _public(name, getattr(module, name))
+            parts += _public(name, getattr(module, name), package)
         if homes:
             parts.append("## What these functions take and return")
         for home, names in homes.items():
             for name in names:
-                parts += _public(name, getattr(import_module(home), name))
+                parts += _public(name, getattr(import_module(home), name), package)
     return _joined(parts)
 
 
-def _public(name: str, thing: Any) -> Iterator[str]:
+def _public(name: str, thing: Any, package: str) -> Iterator[str]:
     yield f"### {name}"
+    if not callable(thing):
+        yield _code(_assignment(name, package), "python")
+        return
     if not inspect.isclass(thing):
         yield from (_code(_signature(name, thing), "python"), _docstring(thing))
         return
@@ -130,6 +134,17 @@ def _public(name: str, thing: Any) -> Iterator[str]:
     for member in vars(thing):
         if not member.startswith("_"):
             yield from _member(name, member, inspect.getattr_static(thing, member), getattr(thing, member))
+
+
+def _assignment(name: str, package: str) -> str:
+    """A type alias as its module writes it; its value doesn't know its name."""
+    for path in sorted((Path(import_module(package).__file__ or "")).parent.rglob("*.py")):
+        source = path.read_text("utf-8")
+        for node in ast.parse(source).body:
+            is_alias = isinstance(node, ast.Assign) and not isinstance(node.value, ast.Call)  # a call makes a TypeVar
+            if is_alias and (text := ast.get_source_segment(source, node) or "").startswith(f"{name} = "):
+                return text
+    raise LookupError(f"{package}: nothing assigns {name}")
 
 
 def _member(owner: str, name: str, defined: Any, thing: Any) -> Iterator[str]:

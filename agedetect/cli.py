@@ -60,7 +60,7 @@ def config_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command("train")
 @config_options
-@click.option("--resume", metavar="RUN_ID", help="Resume a stopped run with the settings it began with.")
+@click.option("--resume", metavar="RUN_ID", help="Resume a stopped run, with the settings it began with.")
 @click.pass_context
 def train_command(context: click.Context, /, resume: str | None, **values: Any) -> None:
     """Train a model, track the run in MLflow and register the model under the alias 'candidate'.
@@ -70,7 +70,7 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
     """
     given = [name for name in values if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
     if resume and given:
-        raise click.UsageError(f"--resume takes the settings of its run; leave out {', '.join(given)}")
+        raise click.UsageError(f"--resume takes the settings of its run; omit {', '.join(given)}")
     try:
         config = TrainConfig(**values)
     except ConfigError as error:

@@ -47,9 +47,7 @@ def covered(
 
 @pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
 @pytest.mark.parametrize("believed", [0.5, 1.0, 2.0])
-def test_a_distribution_of_the_right_shape_is_calibrated_at_every_age(
-    level: float, believed: float
-) -> None:
+def test_a_distribution_of_the_right_shape_is_calibrated_at_every_age(level: float, believed: float) -> None:
     layer = fit_conformal(*simulated(1, believed=believed), level)
     age, probabilities, true = simulated(2, believed=believed)
     inside = covered(layer, age, probabilities, true)

@@ -267,7 +267,7 @@ def test_a_run_does_not_resume_on_other_faces(drawn_faces, tmp_path):
         (["--head-epochs", "9", "--epochs", "2"], 2, "head_epochs=9 is more than epochs=2"),
         (["--device", "cuda", "--weights", "none"], 1, "no CUDA device"),
         (["--resume", "0" * 32], 1, "no training run of that id"),
-        (["--resume", "0" * 32, "--epochs", "3"], 2, "leave out epochs"),
+        (["--resume", "0" * 32, "--epochs", "3"], 2, "omit epochs"),
     ],
 )
 def test_a_call_that_cannot_work_says_why_in_one_line(arguments, status, words, tmp_path):

@@ -35,7 +35,7 @@ def extract(archive: Path, cache_dir: Path | None = None, *, limits: Limits = DE
     """The folder that holds the archive's images, under `cache_dir` (default_cache() by default).
 
     The folder is named by the archive's content: the second call finds it and extracts nothing. It
-    appears whole, by a rename. Files that aren't images, and hidden ones, are left out. Raises DataError
+    appears whole, by a rename. Files that aren't images, and hidden ones, are omitted. Raises DataError
     for an archive that is damaged, cut short or over the limits, or that holds a path leading outside, a
     link or a device.
     """

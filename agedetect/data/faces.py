@@ -59,7 +59,7 @@ class FaceSet:
     source: str
 
 
-def read_faces(data: Path, *, cache_dir: Path | None = None, threads: int | None = None) -> FaceSet:
+def read_faces(data: str | Path, *, cache_dir: Path | None = None, threads: int | None = None) -> FaceSet:
     """Read and decode every labelled image of a folder, a .tar.gz, .tgz, .tar or .zip, or a CSV manifest.
 
     A folder is searched at any depth, hidden files and files without an image's suffix aside; one that holds
@@ -67,7 +67,7 @@ def read_faces(data: Path, *, cache_dir: Path | None = None, threads: int | None
     relative to its own folder. Every image is decoded once, by `threads` threads (one a core by default).
     Raises DataError where there is nothing to read, or no face in it, and for a bad archive or manifest.
     """
-    data = data.absolute()
+    data = Path(data).absolute()
     labelled = [_label(path, label) for path, label in _candidates(data, cache_dir)]
     wanted = [item for item in labelled if not isinstance(item, Skipped)]
     with ThreadPoolExecutor(threads or usable_cores()) as pool:

@@ -1,4 +1,4 @@
-"""The ways of the literature to split a set of faces, as data."""
+"""The evaluation protocols of the literature, as data."""
 
 from __future__ import annotations
 

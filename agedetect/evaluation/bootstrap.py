@@ -1,4 +1,4 @@
-"""How far a figure could have been otherwise: intervals by resampling images, and by Wilson for a share."""
+"""Confidence intervals: by bootstrapping images, and Wilson's for a share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = NDArray[np.float64]
 
 
 class IntervalEstimate(NamedTuple):
-    """A figure and its 95% interval; no interval where one image, or none, says nothing about the spread."""
+    """An estimate with its 95% confidence interval, which is None for fewer than two images."""
 
     value: float
     low: float | None = None

@@ -1,4 +1,4 @@
-"""Which of two models is better on the same faces, or that the faces don't show it."""
+"""A paired comparison of two models on the same faces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the 95% interval leaves out zero."""
+        """Whether the 95% interval excludes zero: significant at 95%."""
         low, high = self.advantage.low, self.advantage.high
         return low is not None and high is not None and (low > 0 or high < 0)
 

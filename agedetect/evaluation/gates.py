@@ -1,6 +1,6 @@
-"""An age gate: who would pass it wrongly, and who would be turned away, at each challenge age.
+"""Age gates: the false positive and false negative rates at each challenge age.
 
-"Challenge 25" for a threshold of 18: whoever is estimated at 25 or more passes, the others are asked for a proof of
+"Challenge 25" for a threshold of 18: whoever is estimated at 25 or more passes, the others have to show a proof of
 age. The two errors are those of NIST's age estimation and verification reports (NIST IR 8525, 2024).
 """
 
@@ -33,7 +33,7 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """`challenge` years are asked for to keep out who is younger than `threshold`.
+    """Whoever is estimated at `challenge` years or more passes a gate meant for `threshold` years or more.
 
     `false_positives` are the minors that pass, `false_positives_near` those of the last five years below the
     threshold, whom a toddler can't outweigh; `false_negatives` are the adults, of the threshold's age or more, that
@@ -60,10 +60,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What the model's probability of being `threshold` years or more is worth.
+    """The calibration of the model's probability of `threshold` years or more.
 
-    `brier` is the mean squared difference from what is so (Brier, 1950): 0 is perfect, and `brier_of_share` is that of
-    always answering the share of such faces.
+    `brier` is its mean squared error (Brier, 1950), 0 at best; `brier_of_share` is that of always predicting the share
+    of such faces.
     """
 
     threshold: int

@@ -30,7 +30,7 @@ def groups_of(faces: Sequence[Face], *, fewest: int = FEWEST) -> tuple[list[Grou
     """The groups in the order of their families, and how many cells of each intersection have too few faces.
 
     Every decade, gender and race is there however few its faces; what isn't known is a group of its own, named so.
-    An intersection with an attribute that no face has would only repeat the others: it is left away.
+    An intersection with an attribute that no face has would only repeat the others: it is omitted.
     """
     known = [family for family in _PLACES if family == "age" or any(getattr(face, family) for face in faces)]
     families: list[tuple[str, ...]] = [(family,) for family in _PLACES]
@@ -47,7 +47,7 @@ def groups_of(faces: Sequence[Face], *, fewest: int = FEWEST) -> tuple[list[Grou
 
 
 def predicted_decades(ages: NDArray[np.float64]) -> list[Group]:
-    """By decade of the age that the model gave, (N,): the groups that somebody who only sees answers can tell apart."""
+    """By decade of the predicted age, (N,): the groups that somebody who only sees predictions knows."""
     decades = ages.astype(int) // 10
     return [
         Group("predicted age", f"predicted {decade_of(10 * decade)}", np.flatnonzero(decades == decade))

@@ -1,4 +1,4 @@
-"""What a careless split would have hidden: test images whose very pixels were trained on."""
+"""Leakage that a split by file would have had: test images whose pixels were trained on."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Leakage:
 
 
 def training_duplicates(splits: Splits) -> tuple[Face, ...]:
-    """The training faces whose pixels another training face has: on them the model's error is that of a leakage.
+    """The training faces whose pixels another training face has: on them the model's error is that of a leaked file.
 
     Those whose duplicates carry different ages are among them, as they would be among a careless split's test files.
     """

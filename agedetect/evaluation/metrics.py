@@ -24,11 +24,11 @@ class Metrics:
 
 
 def measure(true: ArrayLike, predicted: ArrayLike) -> Metrics:
-    """Ages in years, (N,) and (N,). R2 is against always answering the mean of `true`: nan if all are one age."""
-    ages, answers = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
-    if ages.shape != answers.shape or ages.ndim != 1 or not len(ages):
-        raise ValueError(f"ages {ages.shape} and predictions {answers.shape} must be two equal, non-empty rows")
-    error = np.abs(answers - ages)
+    """Ages in years, (N,) and (N,). R2 compares with always predicting the mean of `true`; nan if all are one age."""
+    ages, estimates = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
+    if ages.shape != estimates.shape or ages.ndim != 1 or not len(ages):
+        raise ValueError(f"ages {ages.shape} and predictions {estimates.shape} must be two equal, non-empty rows")
+    error = np.abs(estimates - ages)
     mse = float(np.mean(error**2))
     variance = float(np.var(ages))
     return Metrics(

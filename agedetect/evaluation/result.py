@@ -45,8 +45,8 @@ class GroupScores:
 
 @dataclass(frozen=True)
 class Median:
-    """Always answering the median age, in years, of the "training" faces, or of the judged "data" where that of
-    training isn't known; `mae` is that answer's on the judged faces."""
+    """The baseline of a constant: the median age in years `of` the "training" faces, or of the evaluated "data" where
+    the training's is unknown; `mae` is the constant's on the evaluated faces."""
 
     age: float
     of: str

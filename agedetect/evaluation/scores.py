@@ -16,7 +16,7 @@ from agedetect.evaluation.predictions import Predictions, Years
 class Scores:
     """Of `n` faces: errors in years (`mse` in years squared), shares from 0 to 1.
 
-    `bias` is the mean signed error, positive where the model says too old. `r2` is None where all faces are of one
+    `bias` is the mean signed error, positive where the model overestimates. `r2` is None where all faces are of one
     age. `coverage` is the share whose age lies within the model's interval, ends included, `width` the interval's mean
     width in years: None for a model without intervals. Intervals of shares are Wilson's, the others are resampled.
     """

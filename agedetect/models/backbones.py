@@ -1,4 +1,4 @@
-"""torchvision backbones with their real pretrained weights, or an error: never random weights in silence."""
+"""torchvision backbones with their pretrained weights; a failure is an error, never random weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Backbone:
 
 
 def build_backbone(name: str, weights: str) -> Backbone:
-    """`weights` is 'imagenet', 'none' or a state dict file. Raises WeightsError rather than start from noise."""
+    """`weights` is 'imagenet', 'none' or a state dict file. Raises WeightsError where they can't be loaded."""
     module: nn.Module = models.get_model(name, weights=None)
     architecture = ARCHITECTURES[name]
     classifier = module.get_submodule(architecture.classifier)

@@ -79,7 +79,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def _check_spec(spec: ModelSpec) -> None:
-    """What the runtime would take but none of our networks is."""
+    """What the runtime accepts but none of our networks is."""
     if spec.backbone not in ARCHITECTURES:
         raise ModelError(f"backbone {spec.backbone[:80]!r} is none of {', '.join(ARCHITECTURES)}")
     if spec.image_size > MAX_IMAGE_SIZE:

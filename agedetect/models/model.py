@@ -12,7 +12,7 @@ from agedetect.models.heads import HEADS, DistributionHead, RegressionHead
 class AgeModel(nn.Module):
     """faces, uint8 (B, S, S, 3), RGB -> the head's outputs, float32 (B, C); `age` makes years of them.
 
-    With `flip_tta`, outputs outside of training answer with the mean over the face and its mirror image.
+    With `flip_tta`, the outputs in evaluation mode are the mean over the face and its mirror image.
     """
 
     mean: Tensor
@@ -62,6 +62,6 @@ def build_model(
     mean_age: float = 30.0,
     flip_tta: bool = False,
 ) -> AgeModel:
-    """A new AgeModel. Raises WeightsError where the weights asked for aren't had."""
+    """A new AgeModel. Raises WeightsError where the weights can't be loaded."""
     backbone = build_backbone(name, weights)
     return AgeModel(backbone, HEADS[head](backbone.width, dropout=dropout, mean_age=mean_age), flip_tta=flip_tta)

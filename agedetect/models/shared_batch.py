@@ -1,4 +1,4 @@
-"""Layers that act on the batch of all processes, so that a divided batch gives what an undivided one gives."""
+"""Layers that act on the batch of all processes together, so that splitting a batch changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torchvision.ops import StochasticDepth
 
 
 def share_batches(model: nn.Module, *, rank: int, world: int) -> None:
-    """Makes what drops or normalises act on the batch of all processes; the state dict keeps its names."""
+    """Make dropout and normalisation act on the batch of all processes; the state dict keeps its names."""
     if world == 1:
         return
     _share_depth(model, rank, world)

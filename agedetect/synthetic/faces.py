@@ -38,7 +38,7 @@ def draw_faces(out: Path, count: int, seed: int = 0) -> list[Path]:
     over the same faces is fine. Raises AgedetectError where `out` is a file, holds anything else or can't be written.
     """
     if count < 1:
-        raise DataError(f"{count} faces can't be drawn; ask for 1 or more")
+        raise DataError(f"{count} faces can't be drawn; draw 1 or more")
     if seed < 0:
         raise DataError(f"seed {seed} is negative; take 0 or more")
     rngs = [np.random.default_rng((seed, index)) for index in range(count)]

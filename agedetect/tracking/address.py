@@ -1,4 +1,4 @@
-"""How a user names a model that MLflow knows, told apart without importing MLflow."""
+"""How a user names a model that MLflow knows, parsed without importing MLflow."""
 
 from __future__ import annotations
 

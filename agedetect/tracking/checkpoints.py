@@ -54,7 +54,7 @@ class Epoch:
 class Snapshot:
     """All that the epochs after `epoch` depend on: the random streams are seeded anew by each epoch's number.
 
-    The tensors are the living ones: save it before training goes on. `ema` is the moving average of the weights,
+    The tensors are not copies: save it before training continues. `ema` is the moving average of the weights,
     empty where there is none.
     """
 

@@ -1,4 +1,4 @@
-"""Into MLflow's model registry: a trained model as data, and what an export of it showed."""
+"""What goes into MLflow's model registry: a trained model as data, and the results of its export."""
 
 from __future__ import annotations
 

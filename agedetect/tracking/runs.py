@@ -80,7 +80,7 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """`mlflow run` answers one Ctrl-C with a second signal, which would leave the run without its status."""
+    """`mlflow run` follows one Ctrl-C with a second signal, which would leave the run without its status."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The signals beside Ctrl-C that end a training run as Ctrl-C does."""
+"""The signals that end a training run as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import signal
 
 
 def stop_signals() -> list[signal.Signals]:
-    """`kill`, and a terminal that was closed; Windows has no such one."""
+    """SIGTERM (`kill`) and SIGHUP (a closed terminal), which Windows lacks."""
     return [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]

@@ -1,4 +1,4 @@
-"""The MLflow store in use: where it is, and what is downloaded from it."""
+"""The MLflow store in use: where it is, and downloads from it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def require_store(address: str) -> None:
 
 
 def download(uri: str, folder: Path) -> Path:
-    """An artifact by its MLflow URI, into `folder`. Raises ModelError where it can't be had."""
+    """An artifact by its MLflow URI, into `folder`. Raises ModelError where it can't be downloaded."""
     try:
         with no_transfer_bars():
             return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
@@ -67,7 +67,7 @@ def one_line(error: Exception) -> str:
 
 @contextmanager
 def no_transfer_bars() -> Iterator[None]:
-    """The progress bars that are shown are ours."""
+    """Turn MLflow's progress bars off: ours are shown."""
     name = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
     before = os.environ.get(name)
     os.environ[name] = "false"

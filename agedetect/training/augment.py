@@ -1,6 +1,6 @@
-"""What training does to a face beside resizing it: changes that leave its age as it is.
+"""Data augmentation: random changes to a training face that leave its age as it is.
 
-Every draw comes from the generator given, which the data set seeds by (seed, epoch, image).
+All randomness comes from the given generator, which the dataset seeds with (seed, epoch, image).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PICTURE = ("colour", "blur", "jpeg")
 
 
 def geometric(image: Image.Image, chosen: Collection[str], random: Generator) -> Image.Image:
-    """Turn and crop before the resize. A square stays square; what turns in from outside is black."""
+    """Rotate and crop before the resize. A square stays square; what lies outside is black."""
     if "rotate" in chosen:
         image = image.rotate(random.uniform(-MAX_DEGREES, MAX_DEGREES), Image.Resampling.BILINEAR)
     if "crop" in chosen:
@@ -39,7 +39,7 @@ def geometric(image: Image.Image, chosen: Collection[str], random: Generator) ->
 
 
 def photometric(pixels: Pixels, chosen: Collection[str], random: Generator) -> Pixels:
-    """Colour, blur and JPEG's artefacts, at the size that the network sees. (S, S, 3) -> (S, S, 3)."""
+    """Colour jitter, blur and JPEG artefacts, at the size that the network sees. (S, S, 3) -> (S, S, 3)."""
     image = Image.fromarray(pixels)
     if "colour" in chosen:
         for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):

@@ -1,4 +1,4 @@
-"""Faces as batches. Resizing is the runtime's; what is random depends on (seed, epoch, index) and nothing else."""
+"""Faces as batches. The runtime resizes them; all randomness depends on (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVALUATION_BATCH = 32  # at 64, glibc maps and unmaps every large activation ane
 
 
 class FaceDataset(Dataset[Item]):
-    """Items are (face uint8 (S, S, 3), age in years), asked for by (epoch, index), which seed the augmentation."""
+    """Items are (face uint8 (S, S, 3), age in years), indexed by (epoch, index), which seed the augmentation."""
 
     def __init__(
         self, faces: Sequence[Face], image_size: int, resampling: str, *, seed: int, augmentations: Collection[str] = ()
@@ -54,8 +54,8 @@ class FaceDataset(Dataset[Item]):
 class ShuffledBatches:
     """Batches of (epoch, index), this process's share of each; set `epoch` before iterating.
 
-    Every process deals itself every world-th image of the same shuffled batches, so that the batches are those of
-    one process. The last images of an epoch that fill no batch wait for another epoch.
+    Every process takes every world-th image of the same shuffled batches, so that together they are those of one
+    process. The last images of an epoch that fill no batch are dropped.
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -74,7 +74,7 @@ class ShuffledBatches:
 class OrderedBatches:
     """Batches of (0, index) in order: every world-th image from `rank`, the first where there is none for it.
 
-    So each process has a row to gather, and `gather_rows` cuts the surplus.
+    So each process has a row to gather; `gather_rows` removes the surplus.
     """
 
     def __init__(self, count: int, *, rank: int = 0, world: int = 1) -> None:

@@ -33,7 +33,7 @@ def keep_freed_memory() -> None:
 
 
 def open_fabric(device: str, precision: str) -> Fabric:
-    """Started by torchrun, one of its processes; else the only one. Raises ConfigError for CUDA where there is none."""
+    """One of torchrun's processes, or a single process without it. Raises ConfigError for CUDA where there is none."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "device=cuda: torch finds no CUDA device; check nvidia-smi and that torch is a CUDA build, or say cpu"
@@ -54,14 +54,14 @@ def open_fabric(device: str, precision: str) -> Fabric:
 
 
 def close(fabric: Fabric) -> None:
-    """Waits for the first process, which alone writes the report: one that left earlier could abort in its exit."""
+    """Wait for the first process, which alone writes the report: one that exits earlier could abort."""
     if fabric.world_size > 1:
         fabric.barrier()
         torch.distributed.destroy_process_group()
 
 
 def use_bfloat16(precision: str, accelerator: str) -> bool:
-    """'auto' says yes only on a GPU that multiplies bfloat16 itself.
+    """'auto' means yes only on a GPU with native bfloat16.
 
     On a CPU with AVX-512 bfloat16 the convolutions' backward pass takes three times as long (docs/results.md).
     """

@@ -1,4 +1,4 @@
-"""The moving average of a model's weights, which is evaluated and kept in place of the last step's."""
+"""The exponential moving average (EMA) of a model's weights, which is evaluated and kept instead of the last ones."""
 
 from __future__ import annotations
 

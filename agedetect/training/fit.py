@@ -1,4 +1,4 @@
-"""The two phases, as data, through one loop. `fit` yields epochs; whoever asks logs, keeps the best, or stops."""
+"""The two phases, as data, through one loop. It yields epochs; the caller logs, keeps the best, or stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar on a terminal, nothing where there is none: the log lines of the epochs are enough there."""
+"""Progress bars on a terminal; elsewhere the log lines of the epochs are enough."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Bar:
 
 
 class Progress:
-    """Bars of one process; the one that isn't the first of its group shows none."""
+    """The bars of one process; of several, only the first shows any."""
 
     def __init__(self, shown: bool | None = None) -> None:
         self.shown = sys.stderr.isatty() if shown is None else shown

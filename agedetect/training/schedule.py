@@ -17,8 +17,9 @@ PLATEAU_FACTOR = 0.3
 class LearningRateSchedule:
     """The rates of one phase. Call `before_step` with the phase's step, from 0, and `after_epoch` with the MAE.
 
-    The full phase may begin with a linear warm-up; then "cosine" falls to zero over its steps (Loshchilov & Hutter,
-    ICLR 2017), and "plateau" falls where the validation MAE no longer does, as the head phase always does.
+    The fine-tuning phase may begin with a linear warm-up. Then "cosine" decays to zero over its steps (Loshchilov &
+    Hutter, ICLR 2017), and "plateau" lowers the rate where the validation MAE no longer improves, which the head
+    phase always does.
     """
 
     def __init__(self, optimizer: Optimizer, phase: Phase, config: TrainConfig, steps_per_epoch: int) -> None:

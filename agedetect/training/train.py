@@ -46,7 +46,7 @@ log = logging.getLogger("agedetect")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRun:
-    """What a finished run gives; nothing on a process that only helped the first one.
+    """The result of a finished run; empty on every process but the first.
 
     `metrics` are those of the test faces (mae, rmse, ... in years; of a protocol, the means over its `folds`).
     """
@@ -70,12 +70,12 @@ def train(
 ) -> TrainedRun:
     """Train, log to MLflow and register; a protocol of several folds is trained fold by fold.
 
-    `faces` may be left out where `config.data_dir` names them. With `resume`, the id of a run that was stopped, its
+    `faces` may be omitted where `config.data_dir` names them. With `resume`, the id of a run that was stopped, its
     own settings hold and only what is missing is trained. Raises AgedetectError before the run starts where the data,
     the weights, the device or the run to resume can't be used; Interrupted on Ctrl-C.
     """
     if resume and config:
-        raise ConfigError("resume takes the settings of its run: leave out the config")
+        raise ConfigError("resume takes the settings of its run: omit the config")
     config = read_config(resume) if resume else config or TrainConfig()
     if isinstance(faces, FaceSet):
         config = dataclasses.replace(config, data_dir=faces.source)

@@ -14,7 +14,7 @@ from agedetect_runtime.listing import list_images
 def from_run(listed: Sequence[tuple[Path, float]], count: int) -> list[Path]:
     """Up to `count` of a run's validation images (path, age in years) that are here, spread evenly over age.
 
-    Raises ModelError where none of them is here; what to do then is the user's choice, never a substitute.
+    Raises ModelError where none of them is here; no other faces take their place.
     """
     here = _here(listed)
     if not here:
@@ -23,15 +23,15 @@ def from_run(listed: Sequence[tuple[Path, float]], count: int) -> list[Path]:
 
 
 def present(
-    listed: Sequence[tuple[Path, float]], side: str, remedy: str, *, share: float = 0.0
+    listed: Sequence[tuple[Path, float]], split: str, remedy: str, *, share: float = 0.0
 ) -> list[tuple[Path, float]]:
     """Those of a run's images that are here. Raises ModelError where none is, or less than `share` of them."""
     here = _here(listed)
     if not here:
-        raise ModelError(f"{_none_of(listed, side)}; {remedy}")
+        raise ModelError(f"{_none_of(listed, split)}; {remedy}")
     if len(here) < share * len(listed):
-        found = f"only {len(here)} of the source run's {len(listed)} {side} images are on this machine"
-        raise ModelError(f"{found}, too few to judge by; {remedy}")
+        found = f"only {len(here)} of the source run's {len(listed)} {split} images are on this machine"
+        raise ModelError(f"{found}, too few for a verdict; {remedy}")
     return here
 
 
@@ -39,9 +39,9 @@ def _here(listed: Sequence[tuple[Path, float]]) -> list[tuple[Path, float]]:
     return [face for face in listed if os.path.isfile(face[0])]  # noqa: PTH113 (Path's raises in a closed folder)
 
 
-def _none_of(listed: Sequence[tuple[Path, float]], side: str) -> str:
+def _none_of(listed: Sequence[tuple[Path, float]], split: str) -> str:
     example = f", {listed[0][0]} for one" if listed else ""
-    return f"none of the source run's {len(listed)} {side} images is on this machine{example}"
+    return f"none of the source run's {len(listed)} {split} images is on this machine{example}"
 
 
 def spread_over_age(faces: Sequence[tuple[Path, float]], count: int) -> list[Path]:

@@ -24,7 +24,7 @@ from agedetect_runtime.images import load_face
 
 # One image, a few, and a number that leaves a smaller last batch.
 BATCH_SIZES = (1, 2, 7)
-# A network that answers the same for every face would agree with any other that does.
+# Two constant networks would agree whatever their weights.
 MIN_SPREAD_YEARS = 0.1
 
 Years = NDArray[np.float64]
@@ -54,9 +54,9 @@ def compare(
     """Compare `reference`, uint8 (B, S, S, 3) -> float32 (B,) years, with the ONNX file at `model_path`.
 
     The reference sees one image at a time, resized as `spec` says. The file is run by AgeEstimator on the
-    image files, resized as its own metadata says, at each batch size: an answer that depends on the rest of
+    image files, resized as its own metadata says, at each batch size: an age that depends on the rest of
     the batch is a difference too. All failures are collected. Images that can't be read are reported and
-    left out. Raises ModelError where the file isn't one that the runtime opens.
+    omitted. Raises ModelError where the file isn't one that the runtime opens.
     """
     names = tuple(name for name in spec.outputs if name != "probabilities")
     sample = _read(faces, spec)
@@ -114,8 +114,8 @@ def _reference_answers(
     rows = []
     with torch.inference_mode():
         for face in faces:
-            answer = program(torch.from_numpy(face)[None])
-            values = answer if isinstance(answer, tuple) else (answer,)
+            output = program(torch.from_numpy(face)[None])
+            values = output if isinstance(output, tuple) else (output,)
             rows.append([value[0].double().numpy() for value in values])
     outputs = len(spec.outputs) - (spec.head == "distribution")
     years = np.array([row[:outputs] for row in rows], np.float64).reshape(len(faces), outputs)
@@ -152,7 +152,7 @@ def _runtime_probabilities(estimator: AgeEstimator, paths: Sequence[Path]) -> Pr
 
 
 def _worst_probability(found: Probabilities | None, wanted: Probabilities | None) -> float | None:
-    """The largest difference of any bin; one where a side has none or no number, as for a wrong certainty."""
+    """The largest difference of any bin; 1 where either has none or no number."""
     if wanted is None or not wanted.size:
         return None
     if found is None or found.shape != wanted.shape:
@@ -209,7 +209,7 @@ def _tolerance_failures(difference: Years, paths: Sequence[Path], tolerance_year
 
 
 def _difference(ages: Years, wanted: Years) -> Years:
-    """(n,) years, the largest over the outputs; NaN where either side has no finite number."""
+    """(n,) years, the largest over the outputs; NaN where either has no finite number."""
     finite = np.isfinite(ages) & np.isfinite(wanted)
     difference: Years = np.abs(np.where(finite, ages, np.nan) - np.where(finite, wanted, np.nan)).max(axis=1)
     return difference

@@ -189,7 +189,8 @@ def _signature(name: str, thing: Any) -> str:
 
 def _shown(item: inspect.Parameter) -> inspect.Parameter:
     annotation = _Verbatim(item.annotation) if isinstance(item.annotation, str) else item.annotation
-    default = _Verbatim("...") if callable(item.default) and item.default is not item.empty else item.default
+    has_text = item.default is item.empty or not (callable(item.default) or repr(item.default) == "<factory>")
+    default = item.default if has_text else _Verbatim("...")
     return item.replace(annotation=annotation, default=default)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePath
 from typing import Any
 
 from agedetect.data.protocols import PROTOCOLS
@@ -22,7 +23,7 @@ HEAD_OF_LOSS = {
 }
 LOSSES = ("auto", *HEAD_OF_LOSS)
 DEFAULT_LOSS = {"regression": "mse", "distribution": "soft_labels"}
-AUGMENTATIONS = ("flip", "rotate", "crop", "colour", "blur", "jpeg", "erase")
+AUGMENTATIONS = ("flip", "rotate", "crop", "affine", "colour", "blur", "jpeg", "erase")
 SCHEDULES = ("plateau", "cosine")
 RENAMED = {"full_learning_rate": "finetune_learning_rate", "flip_average": "flip_tta"}  # former names, for one version
 
@@ -39,8 +40,10 @@ class TrainConfig:
     """Everything that decides a training run."""
 
     data_dir: str = parameter("UTKFace_data", "Labelled faces: a folder, .tar.gz, .zip or CSV manifest.")
-    model_name: str = parameter("resnet50", "Backbone.", choices=BACKBONES)
-    weights: str = parameter("imagenet", "'imagenet' (downloaded), 'none', or a state dict file.")
+    model_name: str = parameter(
+        "resnet50", "Backbone: resnet50, resnet34, efficientnet_b0, mobilenet_v2, or timm/NAME as timm names it."
+    )
+    weights: str = parameter("imagenet", "'imagenet' (the published ones, downloaded), 'none', or a state dict file.")
     epochs: int = parameter(20, "Total number of epochs, including the head phase.", low=1)
     head_epochs: int = parameter(3, "Epochs of the head phase (linear probing), with the backbone frozen.", low=0)
     learning_rate: float = parameter(1e-3, "AdamW learning rate in the head phase.", low=0)
@@ -55,7 +58,7 @@ class TrainConfig:
     use_focal_loss: bool = parameter(False, "Focal MSE, which weights the squared error by its size (regression head).")
     label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
     dropout: float = parameter(0.1, "Dropout rate in the head.", low=0)
-    augment: str = parameter("flip,crop", "Any of flip,rotate,crop,colour,blur,jpeg,erase, or 'none'.")
+    augment: str = parameter("flip,crop", "Any of flip,rotate,crop,affine,colour,blur,jpeg,erase, or 'none'.")
     schedule: str = parameter("plateau", "Learning-rate schedule of the fine-tuning phase.", choices=SCHEDULES)
     plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate is lowered.", low=0)
     warmup_epochs: int = parameter(0, "Epochs of learning-rate warm-up in the fine-tuning phase.", low=0)
@@ -99,6 +102,8 @@ class TrainConfig:
 
     def _contradictions(self) -> list[str]:
         found = []
+        if self.model_name not in BACKBONES and not self.model_name.startswith("timm/"):
+            found.append(f"model_name={self.model_name}: is none of {', '.join(BACKBONES)}, nor timm/NAME")
         if self.head_epochs > self.epochs:
             found.append(f"head_epochs={self.head_epochs} is more than epochs={self.epochs}, the total")
         if self.loss_name == "focal_mse" and self.loss not in ("auto", "mse"):
@@ -128,6 +133,12 @@ class TrainConfig:
         """The names in `augment`; empty for 'none'."""
         names = tuple(name.strip() for name in self.augment.split(","))
         return () if names == ("none",) else names
+
+    @property
+    def backbone_label(self) -> str:
+        """`model_name` without the folders of this machine."""
+        kind, colon, place = self.model_name.partition(":")
+        return f"timm/{PurePath(place).name}" if kind == "timm/local-dir" and colon else self.model_name
 
     @property
     def all_folds(self) -> bool:

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from agedetect.errors import ConfigError
 from agedetect.models.backbones import ARCHITECTURES
+from agedetect.models.timm_backbones import Arguments, check_architecture, is_timm
 from agedetect_runtime import ModelError, ModelSpec
 from agedetect_runtime.spec import MAX_AGE, MIN_AGE
 
@@ -16,24 +18,28 @@ FORMAT = 1
 MAX_IMAGE_SIZE = 1024  # pixels; the weights of a convolutional network don't bound it
 _MAX_BYTES = 16 * 2**20  # most of it the card
 _MAX_KNOTS = 16
+_KINDS = {"format": int, "difficulty_knots": int, "flip_tta": bool, "backbone_arguments": dict}
+_KIND_NAMES = {int: "a whole number", bool: "true or false", dict: "an object"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """What decides the layers of a network: `spec` names the backbone and the head, the others complete it.
 
-    `difficulty_knots` is the number of knots of a DifficultyLayer, 0 for a QuantileLayer.
+    `backbone_arguments` are those of a timm backbone. `difficulty_knots` is the number of knots of a DifficultyLayer, 0
+    for a QuantileLayer.
     """
 
     spec: ModelSpec
+    backbone_arguments: Arguments
     difficulty_knots: int
     flip_tta: bool
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        for name, kind in (("format", int), ("difficulty_knots", int), ("flip_tta", bool)):
+        for name, kind in _KINDS.items():
             if type(getattr(self, name)) is not kind:  # isinstance would take true for 1
-                raise ModelError(f"{name} is not {'true or false' if kind is bool else 'a whole number'}")
+                raise ModelError(f"{name} is not {_KIND_NAMES[kind]}")
         if self.format != FORMAT:
             raise ModelError(f"its format is unknown; this version reads format {FORMAT}")
         if self.difficulty_knots != 0 and not 2 <= self.difficulty_knots <= _MAX_KNOTS:
@@ -41,6 +47,7 @@ class Description:
         if (self.spec.head == "distribution") != (self.difficulty_knots == 0):
             raise ModelError(f"a {self.spec.head} head does not go with this number of difficulty_knots")
         _check_spec(self.spec)
+        _check_backbone(self.spec, self.backbone_arguments)
 
     def write_json(self) -> str:
         values = {**asdict(self), "spec": json.loads(self.spec.to_json())}
@@ -80,13 +87,22 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 def _check_spec(spec: ModelSpec) -> None:
     """What the runtime accepts but none of our networks is."""
-    if spec.backbone not in ARCHITECTURES:
-        raise ModelError(f"backbone {spec.backbone[:80]!r} is none of {', '.join(ARCHITECTURES)}")
     if spec.image_size > MAX_IMAGE_SIZE:
         raise ModelError(f"image_size {spec.image_size} is more than {MAX_IMAGE_SIZE}")
     if (spec.min_age, spec.max_age) != (MIN_AGE, MAX_AGE):
         raise ModelError(f"ages {spec.min_age:g} to {spec.max_age:g} are not {MIN_AGE:g} to {MAX_AGE:g}")
     if spec.coverage is None or spec.precision != "float32":
         raise ModelError("it is not a float32 model with intervals")
+
+
+def _check_backbone(spec: ModelSpec, arguments: Arguments) -> None:
+    if is_timm(spec.backbone):
+        try:
+            check_architecture(spec.backbone, arguments)
+        except ConfigError as error:
+            raise ModelError(str(error)) from error
+        return
+    if spec.backbone not in ARCHITECTURES or arguments:
+        raise ModelError(f"backbone {spec.backbone[:80]!r} is none of {', '.join(ARCHITECTURES)}, nor timm/NAME")
     if spec.resampling != ARCHITECTURES[spec.backbone].resampling:
         raise ModelError(f"resampling {spec.resampling} is not that of {spec.backbone}")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from agedetect.models.backbones import Backbone, build_backbone
 from agedetect.models.heads import HEADS, DistributionHead, RegressionHead
+from agedetect.models.timm_backbones import Arguments
 
 
 class AgeModel(nn.Module):
@@ -23,6 +24,7 @@ class AgeModel(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1))
         self.resampling = backbone.resampling
+        self.architecture, self.arguments = backbone.architecture, backbone.arguments
         self.flip_tta = flip_tta
         self.backbone = backbone.module
         self.head = head
@@ -61,7 +63,9 @@ def build_model(
     dropout: float = 0.1,
     mean_age: float = 30.0,
     flip_tta: bool = False,
+    image_size: int = 224,
+    arguments: Arguments | None = None,
 ) -> AgeModel:
-    """A new AgeModel. Raises WeightsError where the weights can't be loaded."""
-    backbone = build_backbone(name, weights)
+    """A new AgeModel; the arguments are also those of `build_backbone`, which says what is raised."""
+    backbone = build_backbone(name, weights, image_size=image_size, arguments=arguments)
     return AgeModel(backbone, HEADS[head](backbone.width, dropout=dropout, mean_age=mean_age), flip_tta=flip_tta)

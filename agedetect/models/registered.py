@@ -20,7 +20,7 @@ from agedetect.models.conformal import ConformalLayer, DifficultyLayer, Quantile
 from agedetect.models.description import Description, read_description, require_file
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import build_model
-from agedetect_runtime import ModelError, ModelSpec
+from agedetect_runtime import AgedetectError, ModelError, ModelSpec
 from agedetect_runtime.atomic import write_whole
 
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "model_card.md"
@@ -33,7 +33,12 @@ _DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 def save_registered(model: CalibratedModel, spec: ModelSpec, folder: Path) -> None:
     """Write the three files into `folder`, which is created."""
     knots = len(model.conformal.knots) if isinstance(model.conformal, DifficultyLayer) else 0
-    description = Description(spec=spec, difficulty_knots=knots, flip_tta=model.model.flip_tta)
+    description = Description(
+        spec=spec,
+        backbone_arguments=dict(model.model.arguments),
+        difficulty_knots=knots,
+        flip_tta=model.model.flip_tta,
+    )
     write_whole(folder / DESCRIPTION, description.write_json())
     write_whole(folder / CARD, spec.card)
     save_file({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
@@ -61,7 +66,7 @@ def load_registered(folder: Path) -> tuple[CalibratedModel, ModelSpec]:
 def _one_line(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError, ModelError) as error:
+    except (OSError, SafetensorError, AgedetectError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
         raise ModelError(f"{name}: {reason}; {REMEDY}") from error
 
@@ -74,7 +79,15 @@ def _build(description: Description) -> CalibratedModel:
     if description.difficulty_knots:
         years = np.arange(description.difficulty_knots, dtype=np.float64)
         conformal = DifficultyLayer(spec.coverage, years, years)
-    return CalibratedModel(build_model(spec.backbone, "none", head=spec.head, flip_tta=description.flip_tta), conformal)
+    model = build_model(
+        spec.backbone,
+        "none",
+        head=spec.head,
+        flip_tta=description.flip_tta,
+        image_size=spec.image_size,
+        arguments=description.backbone_arguments,
+    )
+    return CalibratedModel(model, conformal)
 
 
 def _check_header(path: Path, expected: dict[str, Tensor]) -> None:

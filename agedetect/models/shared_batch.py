@@ -17,7 +17,9 @@ def share_batches(model: nn.Module, *, rank: int, world: int) -> None:
         if isinstance(module, SharedDropout):
             module.rank, module.world = rank, world
     if next(model.parameters()).is_cuda:
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        from timm.layers.norm_act import convert_sync_batchnorm  # torch's own drops the activation of timm's norms
+
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     else:
         _sync_on_cpu(model)
 
@@ -51,9 +53,7 @@ class SharedStochasticDepth(nn.Module):
 def _sync_on_cpu(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            synced = CpuSyncBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
-            synced.load_state_dict(child.state_dict())
-            setattr(module, name, synced)
+            setattr(module, name, CpuSyncBatchNorm(child))
         else:
             _sync_on_cpu(child)
 
@@ -61,10 +61,20 @@ def _sync_on_cpu(module: nn.Module) -> None:
 class CpuSyncBatchNorm(nn.BatchNorm2d):
     """Batch norm over the batch of all processes: torch's own SyncBatchNorm is for GPUs only.
 
-    The two-pass form, as Ioffe & Szegedy (2015) write it, with every process holding equally many images.
+    The two-pass form, as Ioffe & Szegedy (2015) write it, with every process holding equally many images. timm's norms
+    hold the dropout and the activation that follow; `drop` and `act` are those.
     """
 
+    def __init__(self, replaced: nn.BatchNorm2d) -> None:
+        super().__init__(replaced.num_features, replaced.eps, replaced.momentum)
+        self.drop, self.act = (getattr(replaced, part, nn.Identity()) for part in ("drop", "act"))
+        self.to(replaced.weight).load_state_dict(replaced.state_dict())
+
     def forward(self, input: Tensor) -> Tensor:
+        normal: Tensor = self.act(self.drop(self._normalised(input)))
+        return normal
+
+    def _normalised(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
         world = torch.distributed.get_world_size()

@@ -112,7 +112,7 @@ class Run:
     def name_by(self, result: str) -> None:
         """Name the run by its backbone, size and result, unless somebody has given it a name."""
         if self._may_be_named:
-            name = f"{self._prefix}{self.config.model_name}, {self.config.image_size} px"
+            name = f"{self._prefix}{self.config.backbone_label}, {self.config.image_size} px"
             mlflow.set_tag("mlflow.runName", f"{name}, {result}" if result else name)
 
     def log_data(self, face_set: FaceSet, splits: Splits) -> None:

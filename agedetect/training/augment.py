@@ -17,12 +17,16 @@ Pixels = NDArray[np.uint8]
 
 MIN_AREA = 0.8  # of the picture, kept by "crop": Paplham & Franc (CVPR 2024) take the same
 MAX_DEGREES = 10.0
+# "affine": the crops that other people make of their pictures
+SCALE, AFFINE_DEGREES, SHIFT = (0.6, 1.25), 15.0, 0.07  # of the face's size; of the picture's side
+MARGIN = 0.75  # of the side, filled around the picture
+FILLINGS = ("reflect", "edge", "constant")
 COLOUR = 0.25  # brightness, contrast and saturation are multiplied by 1 - COLOUR to 1 + COLOUR
 BLUR_SHARE, MAX_BLUR = 0.15, 0.012  # of the images; the radius as a share of the side
 JPEG_SHARE, JPEG_QUALITY = 0.2, (30, 90)
 ERASE_SHARE, ERASE_AREA, ERASE_RATIO = 0.3, (0.02, 0.15), (0.5, 2.0)  # Zhong et al., AAAI 2020
 
-GEOMETRY = ("rotate", "crop")
+GEOMETRY = ("rotate", "crop", "affine")
 PICTURE = ("colour", "blur", "jpeg")
 
 
@@ -35,7 +39,26 @@ def geometric(image: Image.Image, chosen: Collection[str], random: Generator) ->
         width, height = round(share * image.width), round(share * image.height)
         left, top = (int(random.integers(0, room + 1)) for room in (image.width - width, image.height - height))
         image = image.crop((left, top, left + width, top + height))
+    if "affine" in chosen:
+        image = _affine(image, random)
     return image
+
+
+def _affine(image: Image.Image, random: Generator) -> Image.Image:
+    """Scale, rotate and shift the face; what lies outside the picture is its reflection, its edge or black."""
+    side = min(image.size)
+    scale, degrees = np.exp(random.uniform(*np.log(SCALE))), random.uniform(-AFFINE_DEGREES, AFFINE_DEGREES)
+    shift_x, shift_y = random.uniform(-SHIFT, SHIFT, 2) * side
+    margin = int(MARGIN * side)
+    filling = FILLINGS[random.integers(len(FILLINGS))]
+    padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), filling)  # type: ignore[call-overload]
+    window = round(side / scale)
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    centre_x, centre_y = padded.shape[1] / 2 - shift_x, padded.shape[0] / 2 - shift_y
+    half = window / 2
+    turn = (cos, sin, centre_x - half * (cos + sin), -sin, cos, centre_y - half * (cos - sin))
+    filters = Image.Resampling.BILINEAR
+    return Image.fromarray(padded).transform((window, window), Image.Transform.AFFINE, turn, filters)
 
 
 def photometric(pixels: Pixels, chosen: Collection[str], random: Generator) -> Pixels:

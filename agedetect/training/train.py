@@ -132,7 +132,7 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
                 predictions,
                 splits,
                 face_set,
-                model=config.model_name if config.registered_model_name == "none" else config.registered_model_name,
+                model=config.backbone_label if config.registered_model_name == "none" else config.registered_model_name,
                 nominal_coverage=config.coverage,
                 training_median=median,
                 duplicates=on_duplicates,
@@ -168,6 +168,7 @@ def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
         dropout=config.dropout,
         mean_age=mean_age,
         flip_tta=config.flip_tta,
+        image_size=config.image_size,
     )
 
 
@@ -201,7 +202,8 @@ def _report(run: Run, model: CalibratedModel, face_set: FaceSet, splits: Splits,
     config = run.config
     run.log_evaluation(result)
     spec = describe(model, run, splits, result)
-    text = card(spec, result, config.to_dict(), splits, face_set, licence=config.data_licence)
+    settings = {**config.to_dict(), "model_name": config.backbone_label}
+    text = card(spec, result, settings, splits, face_set, licence=config.data_licence)
     spec = dataclasses.replace(spec, card=text)
     uri = log_model(model.cpu().eval(), spec, _example(spec.image_size))
     is_registered = config.registered_model_name != "none"
@@ -218,7 +220,7 @@ def describe(model: CalibratedModel, run: Run, splits: Splits, result: Evaluatio
     return ModelSpec(
         image_size=config.image_size,
         resampling=model.model.resampling,
-        backbone=config.model_name,
+        backbone=model.model.architecture,
         min_age=MIN_AGE,
         max_age=MAX_AGE,
         coverage=config.coverage,

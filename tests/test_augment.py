@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from agedetect.config import AUGMENTATIONS
@@ -36,6 +37,35 @@ def test_a_rotation_keeps_the_size_and_the_centre():
     assert turned.shape == pixels.shape
     assert turned[100, 100].tolist() == [255, 255, 255]
     assert not np.array_equal(turned, pixels)
+
+
+def test_an_affine_change_scales_rotates_and_shifts_within_its_bounds() -> None:
+    """A red square in the middle and a blue one above it stand for a face and which way is up."""
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    pixels[90:110, 90:110, 0] = 255
+    pixels[40:50, 95:105, 2] = 255
+    scales, degrees, shifts = [], [], []
+    for seed in range(200):
+        changed = geometric(Image.fromarray(pixels), ["affine"], random(seed))
+        assert changed.width == changed.height
+        side = changed.width
+        found = np.asarray(changed).astype(float)
+        (y, x), (top_y, top_x) = (centre_of(found[:, :, channel], side) for channel in (0, 2))
+        scales.append((found[:, :, 0].sum() / 255) ** 0.5 / 20 * 200 / side)
+        degrees.append(np.degrees(np.arctan2(top_x - x, y - top_y)))
+        shifts += [x / side - 0.5, y / side - 0.5]
+    assert augment.SCALE[0] * 0.97 < min(scales) < 0.65  # 200 draws come near the bounds; whole pixels blur them
+    assert 1.18 < max(scales) < augment.SCALE[1] * 1.03
+    assert 13 < max(map(abs, degrees)) < augment.AFFINE_DEGREES + 1
+    # a shift is a share of the picture before it is scaled
+    assert 0.06 < max(map(abs, shifts)) < augment.SHIFT * augment.SCALE[1] + 0.01
+
+
+def centre_of(channel: NDArray[np.float64], side: int) -> tuple[float, float]:
+    """The centre of mass within the middle, where no reflection reaches."""
+    kept = channel * (np.hypot(*(np.indices(channel.shape) - side / 2)) < 0.45 * side)
+    rows, columns = np.indices(channel.shape)
+    return float((kept * rows).sum() / kept.sum()), float((kept * columns).sum() / kept.sum())
 
 
 def test_erasing_hits_about_its_share_of_the_faces_within_its_bounds():

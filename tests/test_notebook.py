@@ -20,7 +20,8 @@ ALSO_IMPORTED = {"agedetect.synthetic.faces", "agedetect.data.audit", "agedetect
 
 
 def read_notebook() -> nbformat.NotebookNode:
-    return nbformat.read(PATH, as_version=4)
+    notebook: nbformat.NotebookNode = nbformat.read(PATH, as_version=4)
+    return notebook
 
 
 def code_cells() -> list[nbformat.NotebookNode]:
@@ -48,11 +49,23 @@ def test_the_notebook_goes_through_the_front_door() -> None:
     assert {node.module for node in ours} - public.keys() == ALSO_IMPORTED
 
 
-@pytest.mark.timeout(1800)  # against hangs: two minutes where nothing else runs
+def made_smaller(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Fewer faces and epochs: it has to run, the demo has to learn.
+
+    These give an R2 of about 0.4. With 400 faces and 8 epochs the network still gives one age to all, and the export
+    refuses it, since there is nothing to compare.
+    """
+    for original, smaller in {"draw_faces(DATA, 800)": "draw_faces(DATA, 500)", "epochs=20": "epochs=12"}.items():
+        (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code" and original in cell.source]
+        cell.source = cell.source.replace(original, smaller)
+    return notebook
+
+
+@pytest.mark.timeout(1800)  # against hangs: a minute where nothing else runs
 def test_the_notebook_runs_on_synthetic_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGEDETECT_DATA", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    notebook = read_notebook()
+    notebook = made_smaller(read_notebook())
     NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     assert (tmp_path / "notebook.onnx").is_file()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

@@ -1,4 +1,4 @@
-"""Ages from faces: read labelled faces, train, evaluate, compare and export, each by one call.
+"""Ages from faces: read labelled faces, train, evaluate, compare and export, one call each.
 
     from agedetect import TrainConfig, evaluate, export, read_faces, train
 
@@ -7,7 +7,7 @@
     print(evaluate(run.model, faces))
     export(run.model, "age.onnx")
 
-Importing it is cheap: torch, MLflow and the others are imported by what needs them.
+Importing the package is cheap: torch, MLflow and other large packages are imported on first use.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def __dir__() -> list[str]:
 
 
 def load_model(model: Model) -> Predictor:
-    """A model to predict with: an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model, an MLflow
-    model folder, or the `model` of a training run.
+    """Load a model to predict with.
 
-    Its `predict(faces)` gives Predictions, its `spec` says what it is. Nothing in it is unpickled or evaluated. Raises
-    AgedetectError where it can't be loaded.
+    `model` is an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model, an MLflow model folder or
+    the `model` of a training run. Its `predict(faces)` returns Predictions; its `spec` describes it. Nothing in the
+    files is unpickled or executed. Raises AgedetectError if the model can't be loaded.
     """
     from agedetect.evaluation.predictor import Predictor, open_exported
 
@@ -81,11 +81,11 @@ def evaluate(
     flip_tta: bool = False,
     bar: OpenBar | None = None,
 ) -> EvaluationReport:
-    """What a model is worth on labelled faces; the report shows itself, and has `to_frame` and `save`.
+    """Evaluate a model on labelled faces; the report shows itself in a notebook, and has `to_frame` and `save`.
 
-    `split` is "test", "validation" or "all"; "auto" is the test split where the faces are those of the model's own
-    training run, else all of them. With `flip_tta` each prediction is the mean over the face and its mirror image.
-    `bar` opens a progress bar. Raises AgedetectError where the model, the faces or the split can't be used.
+    `split` is "test", "validation" or "all"; "auto" is the test split if `faces` are those the model was trained on,
+    else all of them. With `flip_tta` each prediction is the mean over the face and its mirror image. `bar` opens a
+    progress bar. Raises AgedetectError if the model, the faces or the split can't be used.
     """
     from agedetect.evaluation.evaluate import evaluate_model, no_bar
     from agedetect.reports.report import EvaluationReport
@@ -104,9 +104,9 @@ def compare(
     flip_tta: bool = False,
     bar: OpenBar | None = None,
 ) -> ComparisonReport:
-    """Which of two models is better on faces that trained neither, or that the faces don't show it.
+    """Compare two models, face by face, on faces that neither was trained on.
 
-    The options are those of `evaluate`. Raises DataError where there are no such faces.
+    The options are those of `evaluate`. Raises DataError if there are no such faces.
     """
     from agedetect.evaluation.evaluate import compare_models, no_bar
     from agedetect.reports.report import ComparisonReport
@@ -124,11 +124,11 @@ def export(
     faces: str | Path | None = None,
     force: bool = False,
 ) -> ParityReport:
-    """Write a registered model as one ONNX file, if it gives the same ages as the network; the parity report.
+    """Export a registered model to one ONNX file if it gives the same ages as the network; returns the parity report.
 
-    Compared on the validation images of the model's run, or on those of the folder `faces`. `precision` may be "int8",
-    which is refused where it costs accuracy; `force` replaces an earlier file. Raises AgedetectError where the ages
-    differ or the file can't be written, and leaves none.
+    Ages are compared on the validation images of the model's run, or on the images in the folder `faces`. `precision`
+    may be "int8" or "fp16", which are refused if they cost too much accuracy. `force` replaces an existing file.
+    Raises AgedetectError, and writes nothing, if the ages differ or the file can't be written.
     """
     from agedetect_export.export import ExportOptions, export_model
 

@@ -42,7 +42,7 @@ def _current_name(name: str) -> str:
 )
 @click.version_option(__version__)
 def main() -> None:
-    """Train age estimators on face images, and look at the data first."""
+    """Audit labelled faces, train age estimators on them, and evaluate models."""
 
 
 def config_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,7 +63,7 @@ def config_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--resume", metavar="RUN_ID", help="Resume a stopped run, with the settings it began with.")
 @click.pass_context
 def train_command(context: click.Context, /, resume: str | None, **values: Any) -> None:
-    """Train, track in MLflow, and register the model under the alias 'candidate'.
+    """Train a model, track the run in MLflow and register the model under the alias 'candidate'.
 
     \b
     agedetect train --data-dir UTKFace_data --model-name mobilenet_v2 --image-size 128
@@ -102,9 +102,11 @@ def _of_folds(errors: list[float]) -> str:
 
 @main.command("audit")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), default="audit", help="Folder of the report.")
+@click.option("--output", type=click.Path(path_type=Path), default="audit", help="Folder for the report.")
 def audit_command(data: Path, output: Path) -> None:
-    """Say what is in DATA (a folder, archive or CSV manifest) before anything is trained on it.
+    """Report what DATA contains before anything is trained on it.
+
+    DATA is a folder, an archive or a CSV manifest of labelled faces.
 
     \b
     agedetect audit UTKFace_data --output audit
@@ -125,18 +127,23 @@ def audit_command(data: Path, output: Path) -> None:
 @main.command("evaluate")
 @click.argument("models", metavar="MODEL [OTHER]", nargs=-1, required=True)
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--split", type=click.Choice(SPLITS), default="auto", help="Of the model's run; auto: its test split.")
-@click.option("--output", type=click.Path(path_type=Path), default="evaluation", help="Folder of the report.")
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="auto",
+    help="auto: the test split if MODEL was trained on DATA, else all.",
+)
+@click.option("--output", type=click.Path(path_type=Path), default="evaluation", help="Folder for the report.")
 @click.option(
     "--flip-tta",
     is_flag=True,
-    help="Test-time flip: predict the mean over a face and its mirror image; intervals are calibrated for the face.",
+    help="Test-time flip: average over a face and its mirror image. Intervals are calibrated without it.",
 )
 def evaluate_command(models: tuple[str, ...], data: Path, split: str, output: Path, flip_tta: bool) -> None:
-    """Evaluate MODEL on the labelled faces of DATA (a folder, archive or CSV manifest), or compare it with OTHER.
+    """Evaluate MODEL on the labelled faces in DATA, or compare it with OTHER.
 
     A model is an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder.
-    Where DATA is what trained it, only its test split counts.
+    DATA is a folder, an archive or a CSV manifest. If MODEL was trained on DATA, only its test split is used.
 
     \b
     agedetect evaluate model.onnx UTKFace_data --output evaluation
@@ -170,10 +177,10 @@ def _bar(label: str, images: int) -> Iterator[Callable[[int], object]]:
 
 @main.command("draw")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--count", type=click.IntRange(1), default=600, help="How many faces.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Same seed, same faces.")
+@click.option("--count", type=click.IntRange(1), default=600, help="Number of faces.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed; the same seed gives the same faces.")
 def draw_command(out: Path, count: int, seed: int) -> None:
-    """Draw labelled sample faces into the folder OUT, in UTKFace's layout.
+    """Draw labelled synthetic faces into the folder OUT, named as UTKFace names its files.
 
     \b
     agedetect draw drawn_faces --count 600

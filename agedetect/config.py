@@ -37,44 +37,50 @@ def parameter(
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides a training run. Rates are per optimizer step, epochs and images are counts."""
+    """Everything that decides a training run."""
 
-    data_dir: str = parameter("UTKFace_data", "Folder, .tar.gz, .zip or CSV manifest of labelled faces.")
+    data_dir: str = parameter("UTKFace_data", "Labelled faces: a folder, .tar.gz, .zip or CSV manifest.")
     model_name: str = parameter(
         "resnet50", "Backbone: resnet50, resnet34, efficientnet_b0, mobilenet_v2, or timm/NAME as timm names it."
     )
     weights: str = parameter("imagenet", "'imagenet' (the published ones, downloaded), 'none', or a state dict file.")
-    epochs: int = parameter(20, "Epochs in total, the head phase included.", low=1)
-    head_epochs: int = parameter(3, "Epochs of the head phase, the backbone frozen.", low=0)
-    learning_rate: float = parameter(1e-3, "AdamW's rate in the head phase.", low=0)
-    finetune_learning_rate: float = parameter(5e-4, "AdamW's rate in the fine-tuning phase.", low=0)
-    weight_decay: float = parameter(1e-2, "AdamW's weight decay.", low=0)
-    batch_size: int = parameter(32, "Images a step, over all processes together.", low=2)
-    image_size: int = parameter(224, "Side of the square the network sees, in pixels.", low=32, high=1024)
-    head: str = parameter("distribution", "A distribution over whole years, or one number.", choices=HEADS)
-    loss: str = parameter("auto", "'auto' is soft_labels for a distribution, mse for one number.", choices=LOSSES)
-    use_focal_loss: bool = parameter(False, "Weigh the squared error by its size (Focal MSE).")
-    label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
-    dropout: float = parameter(0.1, "Dropout in the head.", low=0)
-    augment: str = parameter("flip,crop", "'none', or any of flip,rotate,crop,affine,colour,blur,jpeg,erase.")
-    schedule: str = parameter("plateau", "Of the learning rate in the fine-tuning phase.", choices=SCHEDULES)
-    plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate falls.", low=0)
-    warmup_epochs: int = parameter(0, "Epochs over which the fine-tuning phase's rate rises.", low=0)
-    ema_decay: float = parameter(0.998, "Decay of the weights' moving average (EMA) per step; 0: none.", low=0)
-    flip_tta: bool = parameter(False, "Test-time flip: predict the mean over a face and its mirror image.")
-    coverage: float = parameter(0.9, "Nominal coverage of the intervals.", low=0.5)
-    protocol: str = parameter(
-        "holdout", "80/10/10, five 60/20/20, or 80/20 of ages 21 to 60.", choices=tuple(PROTOCOLS)
+    epochs: int = parameter(20, "Total number of epochs, including the head phase.", low=1)
+    head_epochs: int = parameter(3, "Epochs of the head phase (linear probing), with the backbone frozen.", low=0)
+    learning_rate: float = parameter(1e-3, "AdamW learning rate in the head phase.", low=0)
+    finetune_learning_rate: float = parameter(5e-4, "AdamW learning rate in the fine-tuning phase.", low=0)
+    weight_decay: float = parameter(1e-2, "AdamW weight decay.", low=0)
+    batch_size: int = parameter(32, "Batch size, over all processes together.", low=2)
+    image_size: int = parameter(224, "Side of the square input image, in pixels.", low=32, high=1024)
+    head: str = parameter("distribution", "A distribution over whole years, or a single value.", choices=HEADS)
+    loss: str = parameter(
+        "auto", "'auto' is soft_labels for the distribution head, mse for the regression head.", choices=LOSSES
     )
-    fold: int = parameter(-1, "One fold of the protocol; -1: all that it has, under a parent run.", low=-1)
-    split_seed: int = parameter(0, "Seed of the split.", low=0)
-    seed: int = parameter(0, "Seed of the initial head, the batches and the augmentation.", low=0)
-    device: str = parameter("auto", "Where to train; 'cuda' never falls back to the CPU.", choices=DEVICES)
-    precision: str = parameter("auto", "'auto' is bfloat16 on a GPU that has it.", choices=PRECISIONS)
-    workers: int = parameter(2, "Processes that decode images.", low=0)
-    data_licence: str = parameter("UTKFace: non-commercial research only", "Licence of the faces, noted in the model.")
-    max_skipped: float = parameter(0.01, "Share of the files that may be unusable before the run stops.", low=0)
-    registered_model_name: str = parameter("agedetect", "Name in MLflow's model registry; 'none': not registered.")
+    use_focal_loss: bool = parameter(False, "Focal MSE, which weights the squared error by its size (regression head).")
+    label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
+    dropout: float = parameter(0.1, "Dropout rate in the head.", low=0)
+    augment: str = parameter("flip,crop", "Any of flip,rotate,crop,affine,colour,blur,jpeg,erase, or 'none'.")
+    schedule: str = parameter("plateau", "Learning-rate schedule of the fine-tuning phase.", choices=SCHEDULES)
+    plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate is lowered.", low=0)
+    warmup_epochs: int = parameter(0, "Epochs of learning-rate warm-up in the fine-tuning phase.", low=0)
+    ema_decay: float = parameter(0.998, "Decay of the weights' moving average (EMA) per step; 0 turns it off.", low=0)
+    flip_tta: bool = parameter(False, "Test-time flip: average over a face and its mirror image.")
+    coverage: float = parameter(0.9, "Nominal coverage of the prediction intervals.", low=0.5)
+    protocol: str = parameter(
+        "holdout", "80/10/10, five 60/20/20 splits, or 80/20 of ages 21 to 60.", choices=tuple(PROTOCOLS)
+    )
+    fold: int = parameter(-1, "Fold of the protocol; -1 trains all of them under a parent run.", low=-1)
+    split_seed: int = parameter(0, "Random seed of the split.", low=0)
+    seed: int = parameter(0, "Random seed of the initial head, the batches and the augmentation.", low=0)
+    device: str = parameter("auto", "Training device; 'cuda' never falls back to the CPU.", choices=DEVICES)
+    precision: str = parameter(
+        "auto", "'auto' is bfloat16 on a GPU that supports it, else float32.", choices=PRECISIONS
+    )
+    workers: int = parameter(2, "Number of processes that decode images.", low=0)
+    data_licence: str = parameter(
+        "UTKFace: non-commercial research only", "Licence of the faces, recorded in the model."
+    )
+    max_skipped: float = parameter(0.01, "Largest share of unusable files with which training starts.", low=0)
+    registered_model_name: str = parameter("agedetect", "Name in the MLflow model registry; 'none' registers nothing.")
 
     def __post_init__(self) -> None:
         problems = [*self._out_of_bounds(), *self._contradictions()]
@@ -124,6 +130,7 @@ class TrainConfig:
 
     @property
     def augmentations(self) -> tuple[str, ...]:
+        """The names in `augment`; empty for 'none'."""
         names = tuple(name.strip() for name in self.augment.split(","))
         return () if names == ("none",) else names
 
@@ -135,22 +142,23 @@ class TrainConfig:
 
     @property
     def all_folds(self) -> bool:
-        """Whether this means one run for each fold of the protocol, under a parent."""
+        """Whether all folds of the protocol are trained, each in a run of its own under a parent run."""
         return self.fold < 0 and PROTOCOLS[self.protocol].folds > 1
 
     @property
     def loss_name(self) -> str:
-        """A key of losses.choose_loss."""
+        """The loss that 'auto' and `use_focal_loss` stand for."""
         if self.use_focal_loss:
             return "focal_mse"
         return DEFAULT_LOSS[self.head] if self.loss == "auto" else self.loss
 
     def to_dict(self) -> dict[str, Any]:
+        """Every field by its name, as logged to MLflow."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """Raises ConfigError for a name that this version doesn't know."""
+        """From what `to_dict` gave, former names included. Raises ConfigError for an unknown name."""
         values = {RENAMED.get(name, name): value for name, value in values.items()}
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:

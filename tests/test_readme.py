@@ -5,22 +5,27 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from inspect import signature
 from pathlib import Path
 
 import click
 import pytest
 import yaml
 
+import agedetect
 import agedetect_runtime
-from agedetect.cli import main as agedetect
+from agedetect.cli import main as agedetect_command
+from agedetect.reports.report import ComparisonReport, EvaluationReport
+from agedetect.training.train import TrainedRun
 from agedetect_export.cli import main as agedetect_export
 from agedetect_runtime.cli import main as agedetect_infer
+from agedetect_runtime.report import report_to
 from conftest import ROOT
 from tiny_models import write_tiny_model
 
 README = (ROOT / "README.md").read_text()
 COMMANDS: dict[str, click.Command] = {
-    "agedetect": agedetect,
+    "agedetect": agedetect_command,
     "agedetect-export": agedetect_export,
     "agedetect-infer": agedetect_infer,
 }
@@ -44,7 +49,7 @@ def parse(command: click.Command, words: list[str]) -> click.Context:
 @pytest.mark.parametrize("words", typed(*COMMANDS), ids=" ".join)
 def test_a_command_of_ours_is_understood(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("photos", "UTKFace_data", "demo"):
+    for name in ("faces", "UTKFace_data"):
         Path(name).mkdir()
     write_tiny_model(Path("model.onnx"))
     if "--help" in words or "--about" in words:
@@ -75,13 +80,49 @@ def test_a_make_target_exists(words):
     assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_the_python_example_uses_what_there_is():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    tree = ast.parse(code)
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert names == ["AgeEstimator"]
-    known = set(dir(agedetect_runtime.AgeEstimator)) | set(agedetect_runtime.Estimate.__dataclass_fields__)
-    assert {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} <= known
+# In the README's order: the module of its names, and the classes whose attributes and methods it uses.
+EXAMPLES = [
+    (agedetect_runtime, (agedetect_runtime.AgeEstimator, agedetect_runtime.Estimate, agedetect_runtime.Failure)),
+    (agedetect, (TrainedRun, EvaluationReport, ComparisonReport)),
+]
+
+
+def test_the_python_examples_use_what_there_is():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for code, (module, classes) in zip(blocks, EXAMPLES, strict=True):
+        tree = ast.parse(code)
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names = {alias.name for node in imports if node.module == module.__name__ for alias in node.names}
+        assert names
+        assert names <= set(module.__all__)
+        known = set().union(*map(dir, classes))
+        assert {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} <= known
+
+
+def test_every_call_of_the_front_door_takes_its_arguments():
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    calls = [
+        node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    ours = [call for call in calls if call.func.id in agedetect.__all__]
+    assert {call.func.id for call in ours} == set(agedetect.__all__) - {"load_model"}
+    for call in ours:
+        keywords = {keyword.arg: None for keyword in call.keywords}
+        signature(getattr(agedetect, call.func.id)).bind(*call.args, **keywords)  # TypeError where it doesn't
+
+
+def test_the_readme_can_be_scanned():
+    """What, what to type, what comes out, how good: in this order, before anything else, and no longer than it was."""
+    titles = re.findall(r"^## (.+)$", README, re.MULTILINE)
+    assert titles[:4] == ["Quick start", "What you get", "How good it is", "Train your own"]
+    assert len(README.splitlines()) <= 166
+
+
+def test_the_columns_are_those_that_are_written(capsys):
+    with report_to(None):
+        pass  # no image: only the heading
+    heading = capsys.readouterr().out.strip()
+    assert f"a CSV file with the columns `{heading}`" in README
 
 
 def test_every_link_and_picture_leads_to_a_file():
@@ -90,14 +131,29 @@ def test_every_link_and_picture_leads_to_a_file():
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
+def tree_lines() -> list[tuple[Path, list[str]]]:
+    """The folder of each line of the README's tree, and the names on it; a top folder's line is its own name."""
+    folder, found = ROOT, []
+    for line in README.split("## What is where")[1].split("##")[0].splitlines():
+        names = re.findall(r"[\w*/.]+(?:\.py|/)(?=[\s,]|$)", line)
+        if line.startswith("        "):
+            found.append((folder, names))
+        elif line.startswith("    ") and names:
+            folder = ROOT / names[0]
+            found.append((ROOT, names))
+    return found
+
+
 def test_the_tree_names_files_that_exist():
-    tree = README.split("## What is where")[1].split("##")[0]
-    folder = ROOT
-    for line in tree.splitlines():
-        words = re.findall(r"[\w*/.]+(?:\.py|/)(?=[\s,]|$)", line)
-        if line.startswith("    ") and not line.startswith("     ") and words and words[0].endswith("/"):
-            folder = ROOT / words[0]
-            assert folder.is_dir(), line
-        elif line.startswith("        "):
-            for word in words:
-                assert list(folder.glob(word.rstrip("/"))), f"{word} in: {line}"
+    lines = tree_lines()
+    assert len(lines) > 15  # the look-up sees what there is
+    assert [name for folder, names in lines for name in names if not (folder / name).exists()] == []
+
+
+def test_a_line_of_the_tree_names_at_most_three_files():
+    assert [names for _, names in tree_lines() if not 1 <= len(names) <= 3] == []
+
+
+def test_the_tree_has_a_line_for_every_room():
+    rooms = {path.parent.name for path in (ROOT / "agedetect").glob("*/__init__.py")}
+    assert {names[0].rstrip("/") for folder, names in tree_lines() if folder == ROOT / "agedetect"} >= rooms

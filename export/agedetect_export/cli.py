@@ -44,47 +44,47 @@ def _log(line: str) -> None:
     "-o",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to write.",
+    help="ONNX file to write.",
 )
 @click.option(
     "--faces",
     callback=_parse_folder,
-    help="Folder of face images to compare on, instead of the validation images of the source's run.",
+    help="Folder of face images to compare on, instead of the validation images of the model's run.",
 )
-@click.option("--images", type=click.IntRange(min=MIN_IMAGES), default=64, help="Compare on so many images.")
+@click.option("--images", type=click.IntRange(min=MIN_IMAGES), default=64, help="Number of images to compare on.")
 @click.option(
     "--tolerance-years",
     type=Quantity(min=0, min_open=True, max=1),
     default=TOLERANCE_YEARS,
-    help="The largest difference that passes.",
+    help="Largest allowed difference between the ages.",
 )
 @click.option(
     "--image-size",
     type=click.IntRange(min=0),
     default=0,
-    help="The size in pixels that you expect the model to have been trained at: another one is refused. 0: any.",
+    help="Expected size of the model's input in pixels: a model of another size is refused. 0: any.",
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default=PRECISIONS[0],
-    help="int8 for CPUs, calibrated on training images of the source's run; fp16 for CUDA.",
+    help="int8 for CPUs, calibrated on training images of the model's run; fp16 for CUDA.",
 )
 @click.option(
     "--mae-budget-years",
     type=Quantity(min=0, max=100),
     default=MAE_BUDGET_YEARS,
-    help="What int8 or fp16 may add to the MAE on the validation images.",
+    help="Largest allowed increase of the validation MAE in int8 or fp16.",
 )
-@click.option("--force", is_flag=True, help="Replace an earlier export.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.version_option(package_name="agedetect")
 def main(source: str, output: Path, force: bool, **options: Any) -> None:
-    """Write SOURCE as one ONNX file, after comparing its ages with torch's on real images.
+    """Export SOURCE to one ONNX file, after checking on real images that it gives the same ages as torch.
 
     SOURCE is models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder. The
-    report is printed, written beside the file as NAME.parity.json, and logged with the file to the source's
-    run. If the ages differ, or cost more than the budget in a smaller precision, nothing is written and the exit
-    code is 1.
+    parity report is printed, written next to the file as NAME.parity.json, and logged with the file to the
+    model's run. If the ages differ, or a smaller precision costs more accuracy than the budget allows, nothing
+    is written and the exit code is 1.
 
     \b
     agedetect-export models:/agedetect@candidate --output model.onnx

@@ -48,7 +48,7 @@ Every command exits with
 | code | when |
 |---|---|
 | 0 | the job is done; images that failed have a row with the reason |
-| 1 | the job failed, nothing in it succeeded, or an image failed under `--strict`; one line says why |
+| 1 | the job failed, or an image failed under `--strict`; one line says why |
 | 2 | the command was called wrongly: an unknown option, a value out of range, a missing argument |
 | 130 | the job was stopped with Ctrl-C |
 """
@@ -74,7 +74,8 @@ def _command(name: str, command: click.Command, parent: click.Context | None) ->
     yield _code(" ".join([context.command_path, *command.collect_usage_pieces(context)]))
     for block in rest:  # click's mark \b stands before what is printed as it is: our examples
         yield from ("For example:", _code(block[2:])) if block.startswith("\b\n") else (block,)
-    options = [item for item in command.get_params(context) if isinstance(item, click.Option) and not item.hidden]
+    # without --help, which every command has, and which click names by the first context it was asked in
+    options = [item for item in command.params if isinstance(item, click.Option) and not item.hidden]
     yield _table(("option", "value", "default", "description"), [_option(item, context) for item in options])
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):

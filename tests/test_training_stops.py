@@ -96,7 +96,7 @@ def test_a_run_does_not_resume_on_other_faces(drawn_faces: Path, tmp_path: Path,
         (["--data-dir", "nowhere"], 1, "nowhere"),
         (["--model-name", "vgg"], 2, "resnet50"),
         (["--head-epochs", "9", "--epochs", "2"], 2, "head_epochs=9 is more than epochs=2"),
-        (["--resume", "0" * 32], 1, "no training run of that id"),
+        (["--resume", "0" * 32], 1, "no training run with this id"),
         (["--resume", "0" * 32, "--epochs", "3"], 2, "omit epochs"),
     ],
 )

@@ -61,6 +61,7 @@ def made_smaller(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # against hangs: a minute where nothing else runs
 def test_the_notebook_runs_on_synthetic_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGEDETECT_DATA", raising=False)

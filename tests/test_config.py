@@ -1,7 +1,9 @@
 import re
 
 import pytest
+from click.testing import CliRunner
 
+from agedetect.cli import main
 from agedetect.config import TrainConfig
 from agedetect.errors import ConfigError
 
@@ -66,3 +68,18 @@ def test_a_config_survives_its_dictionary():
 def test_an_unknown_name_is_refused():
     with pytest.raises(ConfigError, match="unknown parameter colour"):
         TrainConfig.from_dict({"colour": "red"})
+
+
+@pytest.mark.parametrize("option", ["--full-learning-rate", "--full_learning_rate", "--finetune-learning-rate"])
+def test_former_option_names_set_what_they_were_renamed_to(option: str) -> None:
+    """As a command line gives them, and as `mlflow run -P` does."""
+    done = CliRunner().invoke(main, ["train", option, "-1"])
+    assert done.exit_code == 2
+    assert "finetune_learning_rate=-1.0: must be at least 0" in done.stderr
+
+
+def test_the_stored_config_of_an_earlier_run_is_read() -> None:
+    stored = {**TrainConfig().to_dict(), "full_learning_rate": 0.25, "flip_average": True}
+    del stored["finetune_learning_rate"], stored["flip_tta"]
+    config = TrainConfig.from_dict(stored)
+    assert (config.finetune_learning_rate, config.flip_tta) == (0.25, True)

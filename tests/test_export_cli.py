@@ -64,12 +64,14 @@ def done(logged: Store, tmp_path_factory: pytest.TempPathFactory) -> Done:
     return output, python(COMMAND, SOURCE, "--output", str(output), uri=logged.uri)
 
 
+@pytest.mark.slow
 def test_an_export_writes_two_files(done: Done) -> None:
     output, process = done
     assert process.returncode == 0, process.stderr
     assert sorted(path.name for path in output.parent.iterdir()) == ["model.onnx", "model.parity.json"]
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_the_report_and_no_chatter(
     done: Done,
 ) -> None:
@@ -83,6 +85,7 @@ def test_the_terminal_shows_the_report_and_no_chatter(
     assert process.stdout.splitlines()[-1].startswith(f"{output}: 11.7 MB, from agedetect version 1")
 
 
+@pytest.mark.slow
 def test_the_file_says_where_it_came_from_and_how_it_did(done: Done, logged: Store) -> None:
     (value,) = (item.value for item in onnx.load(done[0]).metadata_props if item.key == METADATA_KEY)
     spec = ModelSpec.from_json(value)
@@ -99,6 +102,7 @@ def test_the_file_says_where_it_came_from_and_how_it_did(done: Done, logged: Sto
     assert ".png" not in value
 
 
+@pytest.mark.slow
 def test_the_report_beside_the_file_is_the_logged_one(done: Done, store: Store, tmp_path: Path) -> None:
     report = done[0].with_name("model.parity.json").read_bytes()
     client = MlflowClient()
@@ -110,12 +114,14 @@ def test_the_report_beside_the_file_is_the_logged_one(done: Done, store: Store, 
     assert client.get_model_version("agedetect", "1").tags["onnx_parity"].startswith("passed: worst")
 
 
+@pytest.mark.slow
 def test_the_runtime_takes_the_file(done: Done, logged: Store) -> None:
     estimates = list(AgeEstimator(done[0], device="cpu").predict_many(logged.validation))
     assert all(estimate.error is None for estimate in estimates)
     assert len({estimate.age for estimate in estimates}) == len(logged.validation)
 
 
+@pytest.mark.slow
 def test_failed_parity_leaves_no_file(store: Store, tmp_path: Path) -> None:
     result = export("--output", tmp_path / "model.onnx", "--tolerance-years", "1e-12")
     assert result.exit_code == 1
@@ -126,6 +132,7 @@ def test_failed_parity_leaves_no_file(store: Store, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_failed_parity_leaves_an_earlier_export_as_it_was(store: Store, tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
     draw_images(tmp_path / "faces", 3)
@@ -139,6 +146,7 @@ def test_failed_parity_leaves_an_earlier_export_as_it_was(store: Store, tmp_path
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_force_replaces_and_gives_the_same_file_but_for_what_was_measured(
     done: Done, store: Store, tmp_path: Path
 ) -> None:
@@ -149,6 +157,7 @@ def test_force_replaces_and_gives_the_same_file_but_for_what_was_measured(
     assert json.loads((tmp_path / "model.parity.json").read_text())["passed"]
 
 
+@pytest.mark.slow
 def test_an_export_that_cannot_be_logged_leaves_no_file(store: Store, tmp_path: Path) -> None:
     client = MlflowClient()
     client.delete_run(store.run_id)  # MLflow still shows it, and takes nothing new for it
@@ -161,6 +170,7 @@ def test_an_export_that_cannot_be_logged_leaves_no_file(store: Store, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_export_that_cannot_be_logged_leaves_an_earlier_one_as_it_was(store: Store, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("earlier")  # and no report: each file is put back for itself
     client = MlflowClient()
@@ -175,6 +185,7 @@ def test_an_export_that_cannot_be_logged_leaves_an_earlier_one_as_it_was(store: 
     assert (tmp_path / "model.onnx").read_text() == "earlier"
 
 
+@pytest.mark.slow
 def test_the_bytes_that_ship_are_opened_before_they_replace_anything(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +198,7 @@ def test_the_bytes_that_ship_are_opened_before_they_replace_anything(
     assert (tmp_path / "model.onnx").read_text() == "earlier"
 
 
+@pytest.mark.slow
 def test_what_the_disk_refuses_is_one_line(store: Store, tmp_path: Path) -> None:
     # the system takes 255 bytes for a name; what a file is called while it is written has some more than it
     output = tmp_path / ("x" * 240 + ".onnx")
@@ -205,6 +217,7 @@ def test_force_replaces_no_folder(store: Store, tmp_path: Path) -> None:
     assert "model.parity.json is a folder" in " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_a_version_of_a_run_in_another_store_exports_with_faces(store: Store, tmp_path: Path) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(store.model_uri, dst_path=str(tmp_path / "model")))
     faces = tmp_path / "faces"

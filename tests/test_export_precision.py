@@ -103,6 +103,7 @@ def test_a_few_of_the_validation_faces_are_no_judgement(faces: list[tuple[Path, 
         present(listed, "validation", "go where they are", share=0.9)
 
 
+@pytest.mark.slow
 def test_int8_is_exported_judged_and_told(store: Store, tmp_path: Path) -> None:
     output = tmp_path / "small.onnx"
     result = export("--output", output, "--precision", "int8", "--mae-budget-years", "2")
@@ -131,6 +132,7 @@ def test_int8_is_exported_judged_and_told(store: Store, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_int8_over_the_budget_leaves_no_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The tiny model's answers have nothing to do with the ages, so that rounding may cost it less than nothing: judge
     # it as if all ages were what the float32 file says.
@@ -148,6 +150,7 @@ def test_int8_over_the_budget_leaves_no_file(store: Store, tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_name_of_the_output_does_not_make_a_file_its_own_judge(store: Store, tmp_path: Path) -> None:
     output = tmp_path / "float32.onnx"
     result = export("--output", output, "--precision", "int8", "--mae-budget-years", "2")
@@ -156,6 +159,7 @@ def test_the_name_of_the_output_does_not_make_a_file_its_own_judge(store: Store,
     assert report["differences"]["worst_years"] > 0
 
 
+@pytest.mark.slow
 def test_fp16_is_exported_and_close(store: Store, tmp_path: Path) -> None:
     output = tmp_path / "half.onnx"
     result = export("--output", output, "--precision", "fp16")

@@ -28,10 +28,10 @@ from agedetect.heads import MAX_AGE, MIN_AGE
 from agedetect.intervals import QuantileInterval
 from agedetect.model import build_model
 from agedetect.program import AgeProgram
-from agedetect_export import convert, reduction, registry
+from agedetect_export import compression, convert, registry
 from agedetect_export.columns import name_columns
 from agedetect_export.precision import MAE_BUDGET_YEARS
-from agedetect_export.quantize import Quantizer
+from agedetect_export.quantize import quantize
 from agedetect_runtime import AgeEstimator, ModelSpec
 from agedetect_runtime.images import load_face
 from benchmarks.peers import Point, plot
@@ -102,7 +102,7 @@ def untrained(backbone: str, size: int, folder: Path) -> list[Path]:
     program = name_columns(AgeProgram(model, QuantileInterval(0.9)).eval(), spec)
     exact, reduced = folder / "float32.onnx", folder / "int8.onnx"
     convert.convert(program, spec, exact)
-    convert.save(Quantizer(onnx.load(exact), draw_batch(size)[:CALIBRATION_FACES]).build(), spec, reduced)
+    convert.save(quantize(onnx.load(exact), draw_batch(size)[:CALIBRATION_FACES]), spec, reduced)
     return [exact, reduced]
 
 
@@ -145,18 +145,17 @@ def best_seconds(runs: Sequence[Callable[[], object]], seconds: float) -> list[f
 def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
     """Convert and quantize as the exporter does; the MAE is on the run's validation faces."""
     source = registry.load_source(uri)
-    faces = reduction.run_faces(source)
+    faces = compression.run_faces(source)
     with TemporaryDirectory() as name:
         exact, reduced = Path(name) / "float32.onnx", Path(name) / "int8.onnx"
         convert.convert(source.program, source.spec, exact)
-        report = reduction.reduce(
+        report = compression.compress(
             exact,
             reduced,
             source.spec,
             faces,
-            precision="int8",
             budget_years=MAE_BUDGET_YEARS,
-            tell=lambda line: click.echo(line, err=True),
+            log=lambda line: click.echo(line, err=True),
         )
         click.echo(f"\n{source.label}: {source.spec.backbone} at {source.spec.image_size} px\n\n{report.to_text()}\n")
         paths = [path for path, _ in faces.validation[: 8 * max(BATCHES)]]

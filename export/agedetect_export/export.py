@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from agedetect_export import convert, parity, reduction, registry
+from agedetect_export import compression, convert, parity, registry
+from agedetect_export.compression import RunFaces
 from agedetect_export.faces import from_folder, from_run
 from agedetect_export.files import in_place, report_path
 from agedetect_export.precision import PrecisionReport
-from agedetect_export.reduction import RunFaces
 from agedetect_export.registry import Source
 from agedetect_export.report import ParityReport
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelSpec
@@ -51,7 +51,7 @@ def export(wish: Wish) -> None:
         paths = from_folder(wish.faces, wish.images)
     else:
         paths = from_run(registry.validation_faces(source), wish.images)
-    run_faces = None if wish.precision == "float32" else reduction.run_faces(source)
+    run_faces = None if wish.precision == "float32" else compression.run_faces(source)
     with TemporaryDirectory(dir=wish.output.parent, prefix=f".{wish.output.name}.") as name:
         folder = Path(name)
         model, report = _make(source, wish, paths, run_faces, folder)
@@ -95,12 +95,12 @@ def _make(
     if run_faces is None:
         exact.replace(model)
     else:
-        reduced = reduction.reduce(
-            exact, model, source.spec, run_faces, precision=wish.precision, budget_years=wish.mae_budget_years, tell=say
+        reduced = compression.compress(
+            exact, model, source.spec, run_faces, budget_years=wish.mae_budget_years, log=say
         )
         click.echo(reduced.to_text())
         if not reduced.passed:
-            raise reduction.PrecisionError(f"{wish.output} was not written: {reduced.failures[0]}")
+            raise compression.PrecisionError(f"{wish.output} was not written: {reduced.failures[0]}")
         report = dataclasses.replace(report, precision=reduced)
     convert.write_spec(model, _with_provenance(source, report))
     AgeEstimator(model, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship

@@ -28,9 +28,9 @@ from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import build_model
 from agedetect.synthetic.faces import draw_face
 from agedetect.tracking.reading import load_registered_model
-from agedetect_export import convert, reduction
+from agedetect_export import compression, convert
 from agedetect_export.precision import MAE_BUDGET_YEARS
-from agedetect_export.quantize import Quantizer
+from agedetect_export.quantize import quantize
 from agedetect_runtime import AgeEstimator, ModelSpec
 from agedetect_runtime.images import load_face
 from agedetect_runtime.spec import MAX_AGE, MIN_AGE
@@ -102,7 +102,7 @@ def untrained(backbone: str, size: int, folder: Path) -> list[Path]:
     program = CalibratedModel(model, QuantileLayer(0.9)).eval()
     exact, reduced = folder / "float32.onnx", folder / "int8.onnx"
     convert.convert(program, spec, exact)
-    convert.save(Quantizer(onnx.load(exact), draw_batch(size)[:CALIBRATION_FACES]).build(), spec, reduced)
+    convert.save(quantize(onnx.load(exact), draw_batch(size)[:CALIBRATION_FACES]), spec, reduced)
     return [exact, reduced]
 
 
@@ -145,18 +145,17 @@ def best_seconds(runs: Sequence[Callable[[], object]], seconds: float) -> list[f
 def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
     """Convert and quantize as the exporter does; the MAE is on the run's validation faces."""
     trained = load_registered_model(uri)
-    faces = reduction.run_faces(trained)
+    faces = compression.run_faces(trained)
     with TemporaryDirectory() as name:
         exact, reduced = Path(name) / "float32.onnx", Path(name) / "int8.onnx"
         convert.convert(trained.network, trained.spec, exact)
-        report = reduction.reduce(
+        report = compression.compress(
             exact,
             reduced,
             trained.spec,
             faces,
-            precision="int8",
             budget_years=MAE_BUDGET_YEARS,
-            tell=lambda line: click.echo(line, err=True),
+            log=lambda line: click.echo(line, err=True),
         )
         click.echo(f"\n{trained.name}: {trained.spec.backbone} at {trained.spec.image_size} px\n\n{report.to_text()}\n")
         paths = [path for path, _ in faces.validation[: 8 * max(BATCHES)]]

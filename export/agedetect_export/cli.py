@@ -68,13 +68,13 @@ def _log(line: str) -> None:
     "--precision",
     type=click.Choice(PRECISIONS),
     default=PRECISIONS[0],
-    help="int8 for CPUs, calibrated on training images of the model's run; fp16 for CUDA.",
+    help="int8 is smaller, and faster on CPUs; it is calibrated on training images of the model's run.",
 )
 @click.option(
     "--mae-budget-years",
     type=Quantity(min=0, max=100),
     default=MAE_BUDGET_YEARS,
-    help="Largest allowed increase of the validation MAE in int8 or fp16.",
+    help="Largest allowed increase of the validation MAE in int8: the upper end of its 95% interval counts.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.version_option(package_name="agedetect")
@@ -83,7 +83,7 @@ def main(source: str, output: Path, force: bool, **options: Any) -> None:
 
     SOURCE is models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder. The
     parity report is printed, written next to the file as NAME.parity.json, and logged with the file to the
-    model's run. If the ages differ, or a smaller precision costs more accuracy than the budget allows, nothing
+    model's run. If the ages differ, or int8 may cost more accuracy than the budget, nothing
     is written and the exit code is 1.
 
     \b

@@ -14,7 +14,6 @@ import torch
 from onnx import TensorProto
 from onnx.external_data_helper import uses_external_data
 
-from agedetect_export.cleanup import simplify
 from agedetect_runtime import ModelError, ModelSpec
 from agedetect_runtime.spec import METADATA_KEY
 
@@ -39,7 +38,7 @@ def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
     _check_outputs(program, faces, spec)
     model = trace(program, faces, spec)
     _strip_traces(model)
-    save(simplify(model), spec, path)
+    save(model, spec, path)
 
 
 def save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:

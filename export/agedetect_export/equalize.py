@@ -1,138 +1,147 @@
-"""Channels of one tensor brought to one scale, so that eight bits for the whole tensor are enough for each of them.
+"""What a network with depthwise convolutions needs before its activations are rounded, a whole tensor on one scale.
 
 Cross-layer equalization and bias correction: Nagel et al., "Data-Free Quantization Through Weight Equalization and
-Bias Correction", ICCV 2019, here with ranges and means that were observed on faces.
+Bias Correction", ICCV 2019, here with ranges and means seen on faces. Both change an `ir.Model` in place.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import onnx
+import onnx_ir as ir
+import onnxruntime
 from numpy.typing import NDArray
-from onnx import NodeProto
 
-from agedetect_export.activations import Channels, Faces, observe
-from agedetect_export.graph import Graph, groups_of
-
-_PASSES_SCALE_ON = {"Add", "Clip", "Relu", "MaxPool"}
-# A channel that is hardly ever used stays small: blown up, it would turn rounding into noise elsewhere.
+Faces = NDArray[np.uint8]
+Array = NDArray[np.float64]
+_BATCH = 8
+# A channel that is hardly ever used stays small: scaled up, it would turn rounding into noise elsewhere.
 _LARGEST_FACTOR = 64.0
 # ReLU6 clips at six. No channel is scaled so far that what was seen, and a fifth more, would touch that.
 _HEADROOM = 1.2
-# Half of a channel's scale is taken by the weights that read it (SmoothQuant's alpha; Xiao et al., ICML 2023): they are
-# rounded too. A depthwise convolution rounds each channel by itself, and takes all of it.
-_SHARE = 0.5
 
 
-@dataclass(frozen=True)
-class _Tied:
-    """Values that must keep one scale: what convolutions make, and what residual sums and activations make of it."""
+class Channels(NamedTuple):
+    """(C,) each: the largest absolute value and the mean of each channel of a tensor (B, C, H, W)."""
 
-    values: frozenset[str]
-    makers: tuple[NodeProto, ...]
-    takers: tuple[NodeProto, ...]
-    bound: float | None
+    largest: Array
+    mean: Array
 
 
-def equalize(model: onnx.ModelProto, faces: Faces) -> onnx.ModelProto:
-    """The same function, up to rounding, with channels of like size wherever only convolutions see them."""
-    graph = Graph(model)
-    groups = _tied_values(graph)
-    observed = observe(model, faces, sorted({value for group in groups for value in group.values}))
-    for group in groups:
-        factors = _factors(graph, group, observed)
-        for name in {conv.input[1] for conv in group.makers}:
-            graph.set_weights(name, graph.weights(name) * factors[:, None, None, None])
-        for name in {conv.input[2] for conv in group.makers}:
-            graph.set_weights(name, graph.weights(name) * factors)
-        for name, conv in {conv.input[1]: conv for conv in group.takers}.items():
-            by_input = factors[:, None, None, None] if groups_of(conv) > 1 else factors[None, :, None, None]
-            graph.set_weights(name, graph.weights(name) / by_input)
-    return graph.model
+class _Pair(NamedTuple):
+    """Two convolutions with nothing but an activation between them: `value` is read by the second alone."""
+
+    first: ir.Node
+    second: ir.Node
+    value: ir.Value
+    bound: float
 
 
-def bias_shifts(model: onnx.ModelProto, faces: Faces) -> dict[str, NDArray[np.float64]]:
-    """By the name of a convolution's weights, (C,): what rounding them to int8 adds to the mean of each channel."""
-    graph = Graph(model)
-    convs = {conv.input[1]: conv for conv in graph.of_type("Conv")}
-    observed = observe(model, faces, sorted({conv.input[0] for conv in convs.values()}))
-    shifts = {}
-    for name, conv in convs.items():
-        weights = graph.weights(name)
-        error = (round_weights(weights) - weights).sum(axis=(2, 3))
-        mean = observed[conv.input[0]].mean
-        shifts[name] = error[:, 0] * mean if groups_of(conv) > 1 else error @ mean
-    return shifts
+def separate_weights(model: ir.Model) -> None:
+    """Give every convolution weights of its own: in a test-time flip two share them, which would be changed twice."""
+    for node in model.graph:
+        for index in (1, 2) if node.op_type == "Conv" and len(node.inputs) == 3 else ():
+            shared = _value(node.inputs[index])
+            if len(shared.uses()) > 1:
+                own = ir.Value(name=f"{node.outputs[0].name}.{index}")
+                own.const_value = ir.tensor(array(shared).astype(np.float32), name=own.name)
+                model.graph.register_initializer(own)
+                node.replace_input_with(index, own)
 
 
-def round_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(C, ...) to the nearest that symmetric int8 with one scale for each of the C can say."""
-    largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True)
-    scale = np.where(largest > 0, largest, 1) / 127
-    return np.round(weights / scale) * scale
+def equalize(model: ir.Model, faces: Faces) -> None:
+    """Bring the channels between two convolutions to like size; ages stay as they are. Weights must be separate.
+
+    A channel takes half of its scale from the weights that read it (SmoothQuant's alpha; Xiao et al., ICML 2023), since
+    they are rounded too; all of it from a depthwise convolution's, which have a scale for each channel.
+    """
+    pairs = list(_pairs(model))
+    seen = observe(model, faces, [pair.value for pair in pairs])
+    for pair, channels in zip(pairs, seen, strict=True):
+        depthwise = pair.second.attributes.get_int("group", 1) > 1
+        top = max(channels.largest.max(), 1e-9)
+        sizes = np.maximum(channels.largest, top / _LARGEST_FACTOR)
+        factors = np.minimum((top / sizes) ** (1.0 if depthwise else 0.5), pair.bound / (_HEADROOM * sizes)).clip(1.0)
+        _multiply(pair.first.inputs[1], factors.reshape(-1, 1, 1, 1))
+        _multiply(pair.first.inputs[2], factors)
+        _multiply(pair.second.inputs[1], 1 / factors.reshape((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1)))
 
 
-def _tied_values(graph: Graph) -> list[_Tied]:
-    """Groups whose every reader is a convolution; what others read, a sigmoid or the head, keeps its scale."""
-    root: dict[str, str] = {}
+def correct_biases(model: ir.Model, faces: Faces) -> None:
+    """Take from each convolution's bias what rounding its weights to int8 adds to the mean of its channels.
 
-    def find(value: str) -> str:
-        while root.setdefault(value, value) != value:
-            value = root[value]
-        return value
-
-    makers: dict[str, list[NodeProto]] = defaultdict(list)
-    by_weights: dict[str, str] = {}
-    for conv in graph.of_type("Conv"):
-        graph.bias_of(conv)
-        root[find(conv.output[0])] = find(by_weights.setdefault(conv.input[1], conv.output[0]))
-    for node in graph.of_type(*_PASSES_SCALE_ON):
-        inputs = node.input if node.op_type == "Add" else node.input[:1]
-        if all(value in root for value in inputs):
-            for value in inputs:
-                root[find(value)] = find(node.output[0])
-    for conv in graph.of_type("Conv"):
-        makers[find(conv.output[0])].append(conv)
-    members = {top: frozenset(value for value in root if find(value) == top) for top in makers}
-    groups = []
-    for top, values in members.items():
-        readers = [node for value in sorted(values) for node in graph.consumers(value) if node.output[0] not in values]
-        if readers and all(_reads_alone(graph, node, values) for node in readers):
-            bounds = [_upper_bound(graph, node) for node in graph.of_type("Clip") if node.output[0] in values]
-            groups.append(_Tied(values, tuple(makers[top]), tuple(readers), min(bounds, default=None)))
-    return groups
+    Weights must be separate, and are final: whatever changes them comes before.
+    """
+    convolutions = [node for node in model.graph if node.op_type == "Conv" and len(node.inputs) == 3]
+    seen = observe(model, faces, [_value(node.inputs[0]) for node in convolutions])
+    for node, channels in zip(convolutions, seen, strict=True):
+        weights = array(node.inputs[1])
+        scale = np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12) / 127
+        error = (np.round(weights / scale) * scale - weights).sum((2, 3))
+        depthwise = node.attributes.get_int("group", 1) > 1
+        _replace(
+            node.inputs[2],
+            array(node.inputs[2]) - (error[:, 0] * channels.mean if depthwise else error @ channels.mean),
+        )
 
 
-def _reads_alone(graph: Graph, node: NodeProto, values: frozenset[str]) -> bool:
-    """Whether `node` is a convolution whose weights read nothing but `values`."""
-    sharing = graph.consumers(node.input[1]) if node.op_type == "Conv" else []
-    return bool(sharing) and all(conv.input[0] in values for conv in sharing)
+def observe(model: ir.Model, faces: Faces, values: Sequence[ir.Value]) -> list[Channels]:
+    """The channels of `values` over `faces`, (N, S, S, 3)."""
+    if not values:
+        return []
+    watched = ir.from_proto(ir.to_proto(model))
+    made = {value.name: value for node in watched.graph for value in node.outputs}
+    names = [value.name or "" for value in values]
+    watched.graph.outputs[:] = [made[name] for name in dict.fromkeys(names)]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: its warnings are about graph optimisation
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(watched).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    largest: dict[str, Array] = defaultdict(lambda: np.zeros(1))
+    total: dict[str, Array] = defaultdict(lambda: np.zeros(1))
+    outputs = [output.name for output in session.get_outputs()]
+    for start in range(0, len(faces), _BATCH):
+        for name, found in zip(outputs, session.run(outputs, {"faces": faces[start : start + _BATCH]}), strict=True):
+            largest[name] = np.maximum(largest[name], np.abs(found).max((0, 2, 3)))
+            total[name] = total[name] + found.mean((2, 3)).sum(0, dtype=np.float64)
+    return [Channels(largest[name], total[name] / len(faces)) for name in names]
 
 
-def _upper_bound(graph: Graph, clip: NodeProto) -> float:
-    """Zero, which leaves the channels as they are, for a clip that isn't ReLU with a limit."""
-    low, high = (graph.constant(name) for name in clip.input[1:3])
-    return float(high) if low is not None and high is not None and float(low) == 0 else 0.0
+def array(value: ir.Value | None) -> Array:
+    """Raises ValueError where `value` is no constant."""
+    tensor = ir.convenience.get_const_tensor(_value(value))
+    if tensor is None:
+        raise ValueError(f"{value} is no constant")
+    return tensor.numpy().astype(np.float64)
 
 
-def _factors(graph: Graph, group: _Tied, observed: dict[str, Channels]) -> NDArray[np.float64]:
-    """(C,): what each channel is multiplied by."""
-    stored = [value for value in group.values if not _is_activated(graph, value)]
-    sizes = np.max([np.maximum(observed[value].highest, -observed[value].lowest) for value in stored], axis=0)
-    largest = max(sizes.max(), 1e-9)
-    sizes = np.maximum(sizes, largest / _LARGEST_FACTOR)
-    depthwise = all(groups_of(conv) > 1 for conv in group.takers)
-    factors: NDArray[np.float64] = (largest / sizes) ** (1.0 if depthwise else _SHARE)
-    if group.bound is not None:
-        room = group.bound / (_HEADROOM * sizes)
-        factors = np.clip(np.minimum(factors, room), 1.0, None)
-    return factors
+def _pairs(model: ir.Model) -> Iterator[_Pair]:
+    for second in model.graph:
+        if second.op_type != "Conv" or len(_value(second.inputs[0]).uses()) != 1:
+            continue
+        value, bound = _value(second.inputs[0]), np.inf
+        first = value.producer()
+        if first is not None and first.op_type in ("Relu", "Clip"):
+            bound = np.inf if first.op_type == "Relu" else float(array(first.inputs[2]))
+            made = _value(first.inputs[0])
+            first = made.producer() if len(made.uses()) == 1 else None
+        if first is not None and first.op_type == "Conv" and len(first.inputs) == 3:
+            yield _Pair(first, second, value, bound)
 
 
-def _is_activated(graph: Graph, value: str) -> bool:
-    """Its activation is computed while it is rounded: it is never stored in eight bits itself."""
-    takers = graph.consumers(value)
-    return bool(takers) and all(node.op_type in ("Clip", "Relu") for node in takers)
+def _multiply(value: ir.Value | None, factors: Array) -> None:
+    _replace(value, array(value) * factors)
+
+
+def _replace(value: ir.Value | None, values: Array) -> None:
+    _value(value).const_value = ir.tensor(values.astype(np.float32), name=_value(value).name)
+
+
+def _value(value: ir.Value | None) -> ir.Value:
+    if value is None:
+        raise ValueError("an input is missing")
+    return value

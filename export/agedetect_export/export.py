@@ -13,11 +13,11 @@ from agedetect.evaluation.predictor import Predictor
 from agedetect.tracking.reading import RegisteredModel, listed_faces
 from agedetect.tracking.registry import log_export
 from agedetect.tracking.store import tracking_uri
-from agedetect_export import convert, parity, reduction
+from agedetect_export import compression, convert, parity
+from agedetect_export.compression import RunFaces
 from agedetect_export.faces import from_folder, from_run
 from agedetect_export.files import disk_errors, in_place, report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
-from agedetect_export.reduction import RunFaces
 from agedetect_export.report import TOLERANCE_YEARS, ParityReport
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelError, ModelSpec
 from agedetect_runtime.table import printable
@@ -34,7 +34,7 @@ class ExportOptions:
     """`faces`: a folder to compare on, None for the run's validation images, `images` of which are taken.
 
     `tolerance_years` is the largest difference that passes. `image_size` is the size in pixels that the model is
-    expected to have, 0 for any. int8 and fp16 may add `mae_budget_years` to the MAE. `force` replaces an earlier file.
+    expected to have, 0 for any. int8 may add `mae_budget_years` to the MAE. `force` replaces an earlier file.
     """
 
     faces: Path | None = None
@@ -66,7 +66,7 @@ def export_model(
         paths = from_folder(options.faces, options.images)
     else:
         paths = from_run(listed_faces(model, "validation", "give images with --faces"), options.images)
-    run_faces = None if options.precision == "float32" else reduction.run_faces(model)
+    run_faces = None if options.precision == "float32" else compression.run_faces(model)
     with disk_errors(output), TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
         folder = Path(name)
         file, report = _make(model, output.name, options, paths, run_faces, folder, log)
@@ -121,19 +121,13 @@ def _make(
     if run_faces is None:
         exact.replace(file)
     else:
-        compressed = reduction.reduce(
-            exact,
-            file,
-            model.spec,
-            run_faces,
-            precision=options.precision,
-            budget_years=options.mae_budget_years,
-            tell=log,
+        compressed = compression.compress(
+            exact, file, model.spec, run_faces, budget_years=options.mae_budget_years, log=log
         )
         report = dataclasses.replace(report, precision=compressed)
         if not compressed.passed:
             log(compressed.to_text())
-            raise reduction.PrecisionError(f"{name} was not written: {compressed.failures[0]}")
+            raise compression.PrecisionError(f"{name} was not written: {compressed.failures[0]}")
     convert.write_spec(file, _with_provenance(model, report))
     AgeEstimator(file, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship
     return file, report

@@ -1,18 +1,31 @@
-"""What a file in int8 or float16 does and costs, and every reason why it may not be used."""
+"""What an int8 file costs in accuracy, and every reason why it may not be used."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-PRECISIONS = ("float32", "int8", "fp16")
-# One percent of a good model's MAE: what a training run's seed alone moves.
+PRECISIONS = ("float32", "int8")
+# One percent of a good model's MAE, a third of what two training runs with the same flags differ by.
 MAE_BUDGET_YEARS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost:
+    """The change of MAE from the float32 file, in years, paired by face, with its 95% confidence interval."""
+
+    mean_years: float
+    low_years: float
+    high_years: float
+
+    def __str__(self) -> str:
+        """Such as "0.012 (95% interval -0.003 to 0.027)"."""
+        return f"{self.mean_years:.3f} (95% interval {self.low_years:.3f} to {self.high_years:.3f})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Differences:
-    """How far the ages of one face are apart, in years, over the validation faces."""
+    """Between the two files' ages of one face, in years, over the validation faces."""
 
     mean_years: float
     median_years: float
@@ -22,23 +35,12 @@ class Differences:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reduction:
-    """How a file was made smaller: from which training faces, and with which of its layers left in float."""
-
-    calibration_faces: int
-    search_faces: int
-    seed: int
-    layers: int
-    kept_in_float: tuple[str, ...]
-    expected_cost_years: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class PrecisionReport:
-    """On validation faces. `cost_years` is the change of MAE from the float32 file, give or take `cost_error_years`.
+    """The int8 file against the float32 file, on `images` validation faces.
 
     Coverage is the share of the faces whose true age lies in the interval; None for a model without intervals.
-    `reduction` is None for fp16, which takes no choices. `failures` is empty where the file may be used.
+    `calibration_faces` are the training faces that the activations' ranges are from. `failures` is empty where the
+    file may be used.
     """
 
     precision: str
@@ -47,14 +49,13 @@ class PrecisionReport:
     budget_years: float
     float32_mae_years: float | None
     mae_years: float | None
-    cost_years: float | None
-    cost_error_years: float | None
+    cost: Cost | None
     differences: Differences | None
-    promised_coverage: float | None
+    nominal_coverage: float | None
     float32_coverage: float | None
     coverage: float | None
     failures: tuple[str, ...]
-    reduction: Reduction | None = None
+    calibration_faces: int = 0
 
     @property
     def passed(self) -> bool:
@@ -62,29 +63,25 @@ class PrecisionReport:
 
     @property
     def verdict(self) -> str:
-        """One line, such as "passed: int8 costs 0.012 years of MAE (4.850 to 4.862) on 1863 images"."""
+        """One line, such as "passed: int8 costs 0.012 (95% interval -0.003 to 0.027) years of MAE on 1863 images"."""
         word = "passed" if self.passed else "failed"
-        return (
-            f"{word}: {self.precision} costs {_years(self.cost_years)} years of MAE "
-            f"({_years(self.float32_mae_years)} to {_years(self.mae_years)}) on {self.images} images"
-        )
+        return f"{word}: {self.precision} costs {self.cost or '-'} years of MAE on {self.images} images"
 
     def metrics(self) -> dict[str, float]:
         """For MLflow: those that are known, their names beginning with the precision."""
-        named = {"mae_years": self.mae_years, "mae_cost_years": self.cost_years, "coverage": self.coverage}
+        named = {"mae_years": self.mae_years, "coverage": self.coverage}
+        if self.cost is not None:
+            named |= {"mae_cost_years": self.cost.mean_years, "mae_cost_high_years": self.cost.high_years}
         if self.differences is not None:
             named |= {f"difference_{name}": value for name, value in asdict(self.differences).items()}
         return {f"{self.precision}_{name}": value for name, value in named.items() if value is not None}
 
     def add_to_card(self, card: str) -> str:
-        """The model card of the float32 model, and what is different in this file."""
-        kept = ""
-        if self.reduction is not None:
-            kept = f", {len(self.reduction.kept_in_float)} of its {self.reduction.layers} layers in float"
-        before, after = _years(self.float32_mae_years), _years(self.mae_years)
+        """The model card of the float32 model, with a section on this file."""
         section = (
-            f"This file is {self.precision}{kept}. On {self.images} validation faces its MAE is {after} years, that of "
-            f"the float32 model {before}; every other figure here is the float32 model's."
+            f"This file is {self.precision}. On {self.images} validation faces its MAE is {_years(self.mae_years)} "
+            f"years, that of the float32 model {_years(self.float32_mae_years)}; every other figure here is the "
+            "float32 model's."
         )
         return f"{card.rstrip()}\n\n## Precision\n\n{section}\n".lstrip()
 
@@ -94,8 +91,8 @@ class PrecisionReport:
 
     def to_text(self) -> str:
         lines = [f"{self.precision} against float32 on {self.images} validation images, in years"]
-        if self.reduction is not None:
-            lines += _reduction_lines(self.reduction)
+        lines.append(f"  calibrated on  {self.calibration_faces} training faces")
+        lines.append(f"  MAE            {_years(self.mae_years)}, float32 {_years(self.float32_mae_years)}")
         if self.differences is not None:
             found = self.differences
             lines.append(
@@ -103,22 +100,13 @@ class PrecisionReport:
                 f"p90 {found.p90_years:.2f}, p99 {found.p99_years:.2f}, worst {found.worst_years:.2f}"
             )
         if self.coverage is not None and self.float32_coverage is not None:
-            promised = f"; promised {self.promised_coverage:.1%}" if self.promised_coverage else ""
-            lines.append(f"  coverage       {self.coverage:.1%}, float32 {self.float32_coverage:.1%}{promised}")
+            nominal = f"; nominal {self.nominal_coverage:.1%}" if self.nominal_coverage else ""
+            lines.append(f"  coverage       {self.coverage:.1%}, float32 {self.float32_coverage:.1%}{nominal}")
         if self.unreadable:
             lines.append(f"  unreadable     {self.unreadable} images")
         lines += [f"  FAILED         {reason}" for reason in self.failures]
-        lines.append(f"  {self.verdict}, ±{_years(self.cost_error_years)}, budget {self.budget_years:g}")
+        lines.append(f"  {self.verdict}, budget {self.budget_years:g}")
         return "\n".join(lines)
-
-
-def _reduction_lines(reduction: Reduction) -> list[str]:
-    kept = ", ".join(reduction.kept_in_float) or "none"
-    return [
-        f"  calibrated on  {reduction.calibration_faces} training faces, searched on {reduction.search_faces} others "
-        f"(seed {reduction.seed})",
-        f"  kept in float  {len(reduction.kept_in_float)} of {reduction.layers} layers: {kept}",
-    ]
 
 
 def _years(value: float | None) -> str:

@@ -74,7 +74,7 @@ class Halves(nn.Module):
 
 
 def test_flip_averaging_answers_a_face_and_its_mirror_alike():
-    backbone = Backbone(Halves(), 2, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    backbone = Backbone(Halves(), 2, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "halves")
     head = DistributionHead(2, dropout=0, mean_age=30)
     plain, averaging = AgeModel(backbone, head).eval(), AgeModel(backbone, head, flip_tta=True).eval()
     face = faces(1)

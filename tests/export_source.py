@@ -43,7 +43,7 @@ class TinyAges(torch.nn.Module):
         """(B, S, S, 3) uint8 -> (B,) float32 years."""
         channels = faces.permute(0, 3, 1, 2)[:, self.order].float()
         features = torch.relu(self.features((channels / 255 - self.mean) / 0.25)).mean((2, 3))
-        years = self.head(features).squeeze(1) * (0.0 if self.constant else 60.0) + 40.0
+        years: torch.Tensor = self.head(features).squeeze(1) * (0.0 if self.constant else 60.0) + 40.0
         return years.clamp(0.0, 116.0)
 
 
@@ -126,7 +126,7 @@ class MobileAges(torch.nn.Module):
         narrow = self.project(self.depthwise(self.stem((faces.permute(0, 3, 1, 2).float() - self.mean) / self.std)))
         features = self.last(narrow + self.shrink(self.expand(narrow)))
         pooled = torch.nn.functional.adaptive_avg_pool2d(features, 1).flatten(1)
-        years = self.head(torch.relu(self.hidden(pooled))).squeeze(1) * 1200 + 140
+        years: torch.Tensor = self.head(torch.relu(self.hidden(pooled))).squeeze(1) * 1200 + 140
         return years.clamp(0.0, 116.0)
 
 

@@ -1,12 +1,14 @@
 """Augmentation changes what it names, within its bounds, and nothing else."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from agedetect.config import AUGMENTATIONS
-from agedetect.data.faces import read_faces
+from agedetect.data.faces import Face, read_faces
 from agedetect.training import augment
 from agedetect.training.augment import geometric, photometric, random_erasing
 from agedetect.training.dataset import FaceDataset
@@ -17,11 +19,11 @@ def random(seed: int = 0) -> np.random.Generator:
 
 
 @pytest.fixture(scope="module")
-def faces(drawn_faces):
+def faces(drawn_faces: Path) -> tuple[Face, ...]:
     return read_faces(drawn_faces).faces[:8]
 
 
-def test_a_crop_keeps_at_least_its_share_of_the_area_and_the_square():
+def test_a_crop_keeps_at_least_its_share_of_the_area_and_the_square() -> None:
     image = Image.new("RGB", (200, 200))
     sizes = [geometric(image, ["crop"], random(seed)).size for seed in range(200)]
     assert all(width == height for width, height in sizes)
@@ -30,7 +32,7 @@ def test_a_crop_keeps_at_least_its_share_of_the_area_and_the_square():
     assert 0.97 < max(areas) <= 1
 
 
-def test_a_rotation_keeps_the_size_and_the_centre():
+def test_a_rotation_keeps_the_size_and_the_centre() -> None:
     pixels = np.zeros((201, 201, 3), np.uint8)
     pixels[90:111, 90:111] = 255
     turned = np.asarray(geometric(Image.fromarray(pixels), ["rotate"], random(1)))
@@ -68,7 +70,7 @@ def centre_of(channel: NDArray[np.float64], side: int) -> tuple[float, float]:
     return float((kept * rows).sum() / kept.sum()), float((kept * columns).sum() / kept.sum())
 
 
-def test_erasing_hits_about_its_share_of_the_faces_within_its_bounds():
+def test_erasing_hits_about_its_share_of_the_faces_within_its_bounds() -> None:
     changed = []
     for seed in range(400):
         before = np.full((64, 64, 3), 7, np.uint8)
@@ -79,7 +81,7 @@ def test_erasing_hits_about_its_share_of_the_faces_within_its_bounds():
     assert max(hit) < augment.ERASE_AREA[1] * 1.3
 
 
-def test_colour_moves_every_face_and_nothing_chosen_moves_none():
+def test_colour_moves_every_face_and_nothing_chosen_moves_none() -> None:
     pixels = random().integers(0, 256, (48, 48, 3), dtype=np.uint8)
     assert np.array_equal(photometric(pixels, [], random()), pixels)
     shown = photometric(pixels, ["colour"], random())
@@ -88,14 +90,14 @@ def test_colour_moves_every_face_and_nothing_chosen_moves_none():
 
 
 @pytest.mark.parametrize(("name", "share"), [("blur", augment.BLUR_SHARE), ("jpeg", augment.JPEG_SHARE)])
-def test_blur_and_jpeg_hit_their_share(name, share):
+def test_blur_and_jpeg_hit_their_share(name: str, share: float) -> None:
     pixels = random().integers(0, 256, (32, 32, 3), dtype=np.uint8)
     hit = np.mean([not np.array_equal(photometric(pixels, [name], random(seed)), pixels) for seed in range(400)])
     assert abs(hit - share) < 0.08  # four standard deviations of 400 draws; the faintest blur rounds to nothing
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_each_augmentation_changes_some_faces_and_differs_by_epoch(faces, name):
+def test_each_augmentation_changes_some_faces_and_differs_by_epoch(faces: tuple[Face, ...], name: str) -> None:
     plain = FaceDataset(faces, 48, "bilinear", seed=3)
     changing = FaceDataset(faces, 48, "bilinear", seed=3, augmentations=[name])
     keys = [(epoch, index) for epoch in range(1, 5) for index in range(len(faces))]

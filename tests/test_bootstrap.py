@@ -66,9 +66,7 @@ def test_one_value_has_no_interval() -> None:
     [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)],  # Newcombe, 1998, for the last one
 )
 def test_wilson_by_the_book(hits: int, count: int, low: float, high: float) -> None:
-    assert wilson(hits, count) == (
-        pytest.approx(hits / count),
-        pytest.approx(low, abs=5e-5),
-        pytest.approx(high, abs=5e-5),
-    )
+    share = wilson(hits, count)
+    assert share.value == pytest.approx(hits / count)
+    assert (share.low, share.high) == pytest.approx((low, high), abs=5e-5)
     assert wilson(count - hits, count).high == pytest.approx(1 - low, abs=5e-5)

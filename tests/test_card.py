@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agedetect.config import TrainConfig
-from agedetect.data.faces import FaceSet
+from agedetect.data.faces import Face, FaceSet
 from agedetect.data.splits import split_faces
 from agedetect.evaluation.evaluate import evaluate_run
 from agedetect.evaluation.predictions import Predictions
@@ -25,7 +25,7 @@ MEDIAN = float(np.median([face.age for face in SPLITS.train]))
 CONFIG = TrainConfig(data_dir="/somebody/faces", weights="/somebody/weights/resnet.pth", epochs=7, head_epochs=2)
 
 
-def predictions(faces: tuple) -> Predictions:
+def predictions(faces: tuple[Face, ...]) -> Predictions:
     true = np.array([face.age for face in faces])
     age = np.clip(true + np.random.default_rng(0).normal(0, 5, len(true)), 0, 116)
     chances = np.exp(-0.5 * ((np.arange(117) - age[:, None]) / 5) ** 2)

@@ -8,7 +8,7 @@ from agedetect.config import TrainConfig
 from agedetect.errors import ConfigError
 
 
-def test_all_contradictions_are_named_at_once():
+def test_all_contradictions_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(
             model_name="vgg",
@@ -25,9 +25,9 @@ def test_all_contradictions_are_named_at_once():
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 1), ("learning_rate", -0.1), ("image_size", 16)])
-def test_a_value_below_its_bound_is_refused(name, value):
+def test_a_value_below_its_bound_is_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name}={value}: must be at least"):
-        TrainConfig(**{name: value})
+        TrainConfig.from_dict({name: value})
 
 
 @pytest.mark.parametrize(
@@ -43,29 +43,29 @@ def test_a_value_below_its_bound_is_refused(name, value):
         ({"coverage": 1.0}, "coverage=1.0: must be below 1"),
     ],
 )
-def test_what_does_not_go_together_is_refused(values, words):
+def test_what_does_not_go_together_is_refused(values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
-        TrainConfig(**values)
+        TrainConfig.from_dict(values)
 
 
-def test_each_head_has_its_own_loss_unless_one_is_named():
+def test_each_head_has_its_own_loss_unless_one_is_named() -> None:
     assert TrainConfig(head="regression").loss_name == "mse"
     assert TrainConfig(head="regression", use_focal_loss=True).loss_name == "focal_mse"
     assert TrainConfig(head="distribution", loss="cross_entropy").loss_name == "cross_entropy"
     assert TrainConfig(augment="none").augmentations == ()
 
 
-def test_nan_is_refused():
+def test_nan_is_refused() -> None:
     with pytest.raises(ConfigError, match="learning_rate=nan"):
         TrainConfig(learning_rate=float("nan"))
 
 
-def test_a_config_survives_its_dictionary():
+def test_a_config_survives_its_dictionary() -> None:
     config = TrainConfig(model_name="resnet34", seed=7)
     assert TrainConfig.from_dict(config.to_dict()) == config
 
 
-def test_an_unknown_name_is_refused():
+def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown parameter colour"):
         TrainConfig.from_dict({"colour": "red"})
 

@@ -42,7 +42,8 @@ def covered(
     layer: ConformalLayer, age: torch.Tensor, probabilities: torch.Tensor | None, true: torch.Tensor
 ) -> torch.Tensor:
     low, high = layer(age, probabilities)
-    return (low <= true) & (true <= high)
+    inside: torch.Tensor = (low <= true) & (true <= high)
+    return inside
 
 
 @pytest.mark.parametrize("level", [0.8, 0.9, 0.95])

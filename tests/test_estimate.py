@@ -81,7 +81,7 @@ def test_estimates_and_failures_have_the_same_fields_and_cannot_be_changed() -> 
     for row in (estimate, failure):
         assert pickle.loads(pickle.dumps(row)) == row
         with pytest.raises(AttributeError):
-            row.age = 1.0  # type: ignore[misc, assignment]
+            row.age = 1.0  # type: ignore[misc]
 
 
 USE = """

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
 
-from agedetect_runtime import AgeEstimator, Estimate, Failure, ImageError, ModelError, session, walk_images
+from agedetect_runtime import AgeEstimator, Estimate, Failure, ImageError, ModelError, Source, session, walk_images
 from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.images import load_face
 from agedetect_runtime.pipeline import batches_ahead
@@ -98,8 +98,8 @@ def test_every_kind_of_source_gives_the_same_age(estimator: AgeEstimator, tmp_pa
     Image.fromarray(noise(3)).save(path)
     data = path.read_bytes()
     with Image.open(path) as image, path.open("rb") as file, path.open("rb", buffering=0) as raw:
-        plain = [str(path), path, data, bytearray(data), memoryview(data), image, np.asarray(image)]
-        files: list[BinaryIO | io.RawIOBase] = [io.BytesIO(data), file, raw]
+        plain: list[Source] = [str(path), path, data, bytearray(data), memoryview(data), image, np.asarray(image)]
+        files: list[io.BytesIO | io.BufferedReader | io.FileIO] = [io.BytesIO(data), file, raw]
         ages = [estimator.predict(source).age for source in [*plain, *files]]
         for opened in files:
             assert not opened.closed
@@ -122,7 +122,7 @@ def test_batch_size_and_order_are_invisible(model: Path, order: list[int], batch
 def test_bad_images_have_a_reason_and_the_others_an_age(estimator: AgeEstimator, tmp_path: Path) -> None:
     cut = io.BytesIO()
     Image.fromarray(noise(2)).save(cut, "JPEG")
-    sources = [noise(0), b"junk", noise(1), tmp_path / "none.jpg", cut.getvalue()[:900], b"", noise(2)]
+    sources: list[Source] = [noise(0), b"junk", noise(1), tmp_path / "none.jpg", cut.getvalue()[:900], b"", noise(2)]
     estimates = list(estimator.predict_many(sources))
     assert [estimate.source is source for estimate, source in zip(estimates, sources, strict=True)] == [True] * 7
     assert [estimate.error for estimate in estimates] == [
@@ -251,7 +251,11 @@ def distribution(tmp_path: Path) -> AgeEstimator:
 def test_probabilities_come_where_they_are_requested(distribution: AgeEstimator) -> None:
     estimate = distribution.predict(grey(60), probabilities=True)
     assert estimate.probabilities is not None
-    assert (estimate.probabilities.shape, estimate.probabilities.dtype, estimate.min_age) == ((107,), np.float32, 10)
+    assert (estimate.probabilities.shape, estimate.probabilities.dtype, estimate.min_age) == (
+        (107,),
+        np.dtype(np.float32),
+        10,
+    )
     assert (16 * estimate.probabilities[9:16]).tolist() == pytest.approx([1, 2, 3, 4, 3, 2, 1], abs=FLOAT32_YEARS)
     assert (estimate.age, estimate.low, estimate.high) == pytest.approx((22, 17, 27))
     assert distribution.predict(grey(60)).probabilities is None
@@ -259,7 +263,7 @@ def test_probabilities_come_where_they_are_requested(distribution: AgeEstimator)
 
 
 def test_each_face_of_a_batch_has_its_own_probabilities_and_a_bad_image_none(distribution: AgeEstimator) -> None:
-    sources = [grey(20), b"", grey(60), grey(100), b"junk", grey(0)]
+    sources: list[Source] = [grey(20), b"", grey(60), grey(100), b"junk", grey(0)]
     results = list(distribution.predict_many(sources, probabilities=True))
     assert [type(result) for result in results] == [Estimate, Failure, Estimate, Estimate, Failure, Estimate]
     chances = [result.at_least(21) for result in results if result.error is None]
@@ -299,7 +303,7 @@ def test_preprocessed_faces_give_the_models_raw_answers(tmp_path: Path) -> None:
     estimator = AgeEstimator(write_tiny_model(tmp_path / "age.onnx", black_is_nan=True), device="cpu")
     faces = np.stack([noise(1, 32), np.zeros((32, 32, 3), np.uint8), noise(2, 32)])
     ages = estimator.ages(faces)
-    assert (ages.age.shape, ages.age.dtype, ages.low, ages.high) == ((3,), np.float32, None, None)
+    assert (ages.age.shape, ages.age.dtype, ages.low, ages.high) == ((3,), np.dtype(np.float32), None, None)
     assert np.isnan(ages.age).tolist() == [False, True, False]
     assert ages.age[2] == pytest.approx(age_by_hand(faces[2]), abs=FLOAT32_YEARS)
     assert estimator.ages(faces[::-2]).age[0] == pytest.approx(ages.age[2], abs=FLOAT32_YEARS)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from agedetect.data.faces import Face
 from agedetect.data.splits import split_faces
 from agedetect.evaluation.leakage import estimate_leakage, training_duplicates
 from agedetect.evaluation.predictions import Predictions
@@ -32,7 +33,7 @@ CONTEXT = Context(
 )
 
 
-def predictions(faces: list, seed: int = 0) -> Predictions:
+def predictions(faces: list[Face], seed: int = 0) -> Predictions:
     true = np.array([face.age for face in faces])
     age = np.clip(true + np.random.default_rng(seed).normal(0, 5, len(true)), 0, 100)
     chances = np.exp(-0.5 * ((np.arange(117) - age[:, None]) / 5) ** 2)
@@ -133,7 +134,8 @@ def test_every_figure_says_how_many_faces_it_shows(full: Evaluation) -> None:
     ):
         assert "n = 990" in draw(full).axes[0].get_title(loc="right")
     left, right = trust_figures.age_gates(full).axes
-    labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (left, right)]
+    legends = [axes.get_legend() for axes in (left, right)]
+    labels = [[text.get_text() for text in legend.get_texts()] for legend in legends if legend is not None]
     gates = [gate for gate in full.gates if gate.challenge == gate.threshold]
     assert labels[0] == [f"{gate.threshold} (n={gate.false_positives.n:,})" for gate in gates]
     assert labels[1] == [f"{gate.threshold} (n={gate.false_negatives.n:,})" for gate in gates]
@@ -143,8 +145,8 @@ def test_the_gates_curve_is_the_gates(full: Evaluation) -> None:
     left, _ = trust_figures.age_gates(full).axes
     eighteen = next(line for line in left.lines if str(line.get_label()).startswith("18 "))
     gates = [gate for gate in full.gates if gate.threshold == 18]
-    assert list(eighteen.get_xdata()) == list(range(18, 34))
-    assert list(eighteen.get_ydata()) == [
+    assert np.asarray(eighteen.get_xdata()).tolist() == list(range(18, 34))
+    assert np.asarray(eighteen.get_ydata()).tolist() == [
         100 * gate.false_positives.share.value for gate in gates if gate.false_positives.share
     ]
 

@@ -97,7 +97,8 @@ def test_a_program_that_onnx_cannot_say_is_refused_in_one_line(
     class Unsayable(TinyAges):
         def forward(self, faces: torch.Tensor) -> torch.Tensor:
             square = faces[:, :4, :4, 0].float()
-            return torch.linalg.eigvals(square).real.sum(1) + super().forward(faces)
+            sums: torch.Tensor = torch.linalg.eigvals(square).real.sum(1)
+            return sums + super().forward(faces)
 
     monkeypatch.chdir(tmp_path)  # where torch.onnx would put a report of its own
     with pytest.raises(ModelError, match=r"torch\.onnx can't convert it") as caught:

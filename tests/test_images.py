@@ -106,7 +106,7 @@ def test_a_face_is_writable_and_contiguous() -> None:
     face = load_face(noise(20, 20), 20, "bilinear")
     assert face.flags.writeable
     assert face.flags.c_contiguous
-    assert (face.shape, face.dtype) == ((20, 20, 3), np.uint8)
+    assert (face.shape, face.dtype) == ((20, 20, 3), np.dtype(np.uint8))
 
 
 # Sources
@@ -448,6 +448,7 @@ def test_the_pixel_limit_is_checked_before_decoding() -> None:
 
 def test_bombs_that_pillow_itself_refuses_are_image_errors() -> None:
     assert reason(png_header(60000, 60000)) == "too large: 3600000000 pixels, the limit is 120000000"
+    assert Image.MAX_IMAGE_PIXELS is not None
     told = reason(png_header(60000, 60000), max_pixels=10**12)
     assert told == f"too large: 3600000000 pixels, the limit is {2 * Image.MAX_IMAGE_PIXELS}"
 

@@ -233,7 +233,7 @@ def test_a_wrong_call_exits_2(arguments: list[str], words: str) -> None:
 def test_a_job_that_cannot_be_done_exits_1_with_one_line(faces: Path, model: Path, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "notes.txt").touch()
-    bad = {
+    bad: dict[str, tuple[str | Path, ...]] = {
         f"{tmp_path}/bare: no images in this folder or below": (tmp_path / "bare", "--onnx", model),
         "none.onnx: cannot be read": (faces, "--onnx", tmp_path / "none.onnx"),
         "b.png: not an ONNX file": (faces, "--onnx", faces / "b.png"),
@@ -275,7 +275,7 @@ def test_names_that_are_not_utf8_are_no_trouble(tmp_path: Path, model: Path) -> 
     (tmp_path / "a.png").rename(os.fsdecode(folder + b"/\xe9\n.png"))
     for encoding in ("utf-8", "ascii"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
-        call = [*COMMAND, folder, "--onnx", str(model)]
+        call: list[str | bytes] = [*COMMAND, folder, "--onnx", str(model)]
         done = subprocess.run(call, env=environment, capture_output=True, check=True)
         assert rows(done.stdout.decode(encoding))[1] == [f"{tmp_path}/\\xe9\n.png", "1.0", "", "", ""]
 

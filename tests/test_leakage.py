@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from agedetect.data.faces import Face
 from agedetect.data.splits import Splits, split_faces
 from agedetect.evaluation.leakage import count_leaked, estimate_leakage, training_duplicates
 from agedetect.evaluation.predictions import Predictions
@@ -18,7 +19,7 @@ def planted(pairs: int, singles: int) -> Splits:
     return split_faces(faces)
 
 
-def constant(faces: tuple, error: float) -> Predictions:
+def constant(faces: tuple[Face, ...], error: float) -> Predictions:
     return Predictions.of(faces, [face.age + error for face in faces])
 
 

@@ -176,7 +176,7 @@ def test_any_other_error_is_raised_after_the_rows_before_it(at_fault: str) -> No
         threads=2,
         batch_size=4,
     )
-    seen = []
+    seen: list[tuple[int, int | str]] = []
     with pytest.raises(ZeroDivisionError, match=at_fault):
         seen.extend(rows)
     assert [number for number, _ in seen] == list(range(20))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from agedetect.data.faces import Face
@@ -32,20 +33,23 @@ def epochs() -> list[Epoch]:
 
 def test_the_curves_hold_both_losses_the_mae_and_the_accuracies() -> None:
     left, middle, right = curves(epochs()).axes
-    drawn = {line.get_label(): list(line.get_ydata()) for line in left.lines}
+    drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in left.lines}
     assert drawn["training"] == [100.0, 50.0, pytest.approx(100 / 3)]
     assert drawn["validation"] == [120.0, 60.0, 40.0]
-    assert list(middle.lines[0].get_ydata()) == [4.0, 4.0, 4.0]
-    assert [line.get_ydata()[0] for line in right.lines[:2]] == [75.0, 100.0]
+    assert np.asarray(middle.lines[0].get_ydata()).tolist() == [4.0, 4.0, 4.0]
+    assert [np.asarray(line.get_ydata())[0] for line in right.lines[:2]] == [75.0, 100.0]
 
 
 def test_the_residuals_count_every_face_in_its_year() -> None:
     errors = np.array([-70.0, -0.5, 0.0, 0.5, 0.5, 20.0, 41.0])  # some beyond the 20 years that are always shown
     faces = imaginary_faces([75.0] * len(errors))
     (axes,) = residuals(evaluate_predictions(Predictions.of(faces, 75 + errors), CONTEXT)).axes
-    counts = {bar.get_x(): bar.get_height() for bar in axes.patches if bar.get_height()}
+    bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    counts = {bar.get_x(): bar.get_height() for bar in bars if bar.get_height()}
     assert counts == {-70: 1, -1: 1, 0: 3, 20: 1, 41: 1}
-    assert axes.get_legend().get_texts()[0].get_text() == f"mean {errors.mean():+.2f}"
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text() == f"mean {errors.mean():+.2f}"
 
 
 def coloured_faces(folder: Path) -> list[Face]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -27,12 +28,14 @@ def generate() -> ModuleType:
     return module
 
 
-def test_the_committed_pages_are_what_the_code_gives(generate):
+def test_the_committed_pages_are_what_the_code_gives(generate: ModuleType) -> None:
     generate.main(["--check"])  # exits where they differ
 
 
 @pytest.mark.parametrize("page", ["cli.md", "api.md"])
-def test_a_stale_page_is_named_with_the_remedy(generate, page, tmp_path, monkeypatch):
+def test_a_stale_page_is_named_with_the_remedy(
+    generate: ModuleType, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generate, "FOLDER", tmp_path)
     generate.main([])
     stale = (tmp_path / page).read_text().replace("0.0005", "0.001")  # an old default
@@ -42,25 +45,25 @@ def test_a_stale_page_is_named_with_the_remedy(generate, page, tmp_path, monkeyp
     assert (tmp_path / page).read_text() == stale
 
 
-def test_every_command_has_its_section():
+def test_every_command_has_its_section() -> None:
     assert isinstance(agedetect_command, click.Group)
     inner = {f"agedetect {name}" for name in agedetect_command.commands}
     wanted = {"agedetect", "agedetect-export", "agedetect-infer", *inner}
     assert set(re.findall(r"^## (.+)$", CLI, re.MULTILINE)) == wanted
 
 
-def test_former_option_names_are_not_advertised():
+def test_former_option_names_are_not_advertised() -> None:
     assert "--finetune-learning-rate" in CLI
     assert not re.search(r"--(side|flip-average|full-learning-rate)", CLI)
 
 
-def test_every_public_name_has_its_section():
+def test_every_public_name_has_its_section() -> None:
     sections = re.findall(r"^### (.+)$", API, re.MULTILINE)
     assert {*agedetect.__all__, *agedetect_runtime.__all__} <= set(sections)
     assert len(sections) == len(set(sections))
 
 
-def test_the_pages_hold_nothing_of_one_machine_or_process():
+def test_the_pages_hold_nothing_of_one_machine_or_process() -> None:
     for text in (CLI, API):
         assert str(ROOT) not in text
         assert not re.search(r" at 0x[0-9a-f]+", text)  # what an object without a repr of its own shows

@@ -78,7 +78,7 @@ def test_json_lines_have_the_same_columns(tmp_path: Path) -> None:
 
 
 def test_the_chance_of_an_age_has_a_column_named_after_the_age(tmp_path: Path) -> None:
-    estimates = [Estimate("a.jpg", 34.2, 27.0, 42.5, chance(0.96875, 18)), Failure("c.jpg", "empty file")]
+    estimates: list[Result] = [Estimate("a.jpg", 34.2, 27.0, 42.5, chance(0.96875, 18)), Failure("c.jpg", "empty file")]
     assert written(tmp_path / "ages.csv", estimates, at_least=18) == (
         b"file,age,low,high,at_least_18,error\na.jpg,34.2,27.0,42.5,0.969,\nc.jpg,,,,,empty file\n"
     )
@@ -166,7 +166,7 @@ def cells(text: str) -> int:
 
 
 def test_the_table_has_ages_with_one_decimal_and_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
-    estimates = [Estimate("a.jpg", 34.26), Failure("b.jpg", "empty file")]
+    estimates: list[Result] = [Estimate("a.jpg", 34.26), Failure("b.jpg", "empty file")]
     rows = table(estimates, monkeypatch, columns=60)
     assert [row.split() for row in rows] == [
         ["file", "age"],
@@ -176,7 +176,7 @@ def test_the_table_has_ages_with_one_decimal_and_reasons(monkeypatch: pytest.Mon
 
 
 def test_the_table_shows_intervals_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    estimates = [
+    estimates: list[Result] = [
         Estimate("a.jpg", 34.26, 26.9, 42.04),
         Estimate("b.jpg", 3.4, -0.3, 9.5),
         Estimate("c.jpg", 101.0, 93.0, 116.0),
@@ -193,7 +193,7 @@ def test_the_table_shows_intervals_where_there_are_any(monkeypatch: pytest.Monke
 
 def test_the_table_shows_the_chance_of_an_age_behind_either_kind_of_age(monkeypatch: pytest.MonkeyPatch) -> None:
     failure = Failure("b.jpg", "empty file")
-    estimates = [Estimate("a.jpg", 34.26, 26.9, 42.04, chance(0.966, 18)), failure]
+    estimates: list[Result] = [Estimate("a.jpg", 34.26, 26.9, 42.04, chance(0.966, 18)), failure]
     assert table(estimates, monkeypatch, columns=80, coverage=0.975, at_least=18) == [
         "file                          age (97.5%)     >=18",
         "a.jpg                          34 (27-42)     0.97",

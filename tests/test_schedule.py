@@ -23,7 +23,7 @@ def rates_over(config: TrainConfig, phase: Phase = FULL, steps: int = 10, mae: f
     return seen
 
 
-def test_the_cosine_warms_up_in_a_line_and_ends_at_nothing():
+def test_the_cosine_warms_up_in_a_line_and_ends_at_nothing() -> None:
     seen = rates_over(TrainConfig(schedule="cosine", warmup_epochs=1))
     assert seen[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert seen[10] == 1
@@ -32,12 +32,12 @@ def test_the_cosine_warms_up_in_a_line_and_ends_at_nothing():
     assert seen[10:] == sorted(seen[10:], reverse=True)
 
 
-def test_a_plateau_lowers_the_rate_after_the_warm_up():
+def test_a_plateau_lowers_the_rate_after_the_warm_up() -> None:
     seen = rates_over(TrainConfig(schedule="plateau", warmup_epochs=1, plateau_epochs=0))
     assert seen[9::10] == pytest.approx([1, 1, 0.3, 0.09])  # the first epoch's MAE is the best so far
     assert seen[0] == pytest.approx(0.1)
 
 
-def test_the_head_phase_has_neither_warm_up_nor_cosine():
+def test_the_head_phase_has_neither_warm_up_nor_cosine() -> None:
     seen = rates_over(TrainConfig(schedule="cosine", warmup_epochs=1), Phase("head", 1, 2, 1.0))
     assert seen == [1.0] * 20

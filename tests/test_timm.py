@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -31,9 +32,10 @@ SIZE = 64
 
 def local_folder(folder: Path, architecture: str, **arguments: str | int) -> str:
     """timm's folder form of a small network, with weights large enough for features that differ; its name."""
+    create: Callable[..., Any] = timm.create_model  # a network whose attributes have no types
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        network = timm.create_model(architecture, num_classes=0, **arguments)
+        network = create(architecture, num_classes=0, **arguments)
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=1.5 / math.sqrt(parameter[0].numel()))

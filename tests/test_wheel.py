@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,6 @@ from PIL import Image
 
 from conftest import ROOT
 from tiny_models import write_tiny_model
-
-PATHS_ONLY = {"capture_output": True, "text": True, "timeout": 300, "check": False}
 
 pytestmark = pytest.mark.slow
 
@@ -22,23 +21,31 @@ def runtime_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of a new environment that holds the wheel with its [cpu] extra and nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--installer", "pip", "--outdir", str(folder), str(ROOT)]
-    built = subprocess.run(build, **PATHS_ONLY)
+    built = captured(build)
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = folder.glob("agedetect-*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
     python = folder / "env" / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    done = subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), f"{wheel}[cpu]"], **PATHS_ONLY)
+    done = captured([*install, "-c", str(ROOT / "constraints.txt"), f"{wheel}[cpu]"])
     assert done.returncode == 0, done.stderr
     return python.parent
 
 
-def run(command: list[Path | str], folder: Path) -> subprocess.CompletedProcess[str]:
+def captured(
+    command: Sequence[str], folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def run(command: Sequence[Path | str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    return subprocess.run([str(part) for part in command], cwd=folder, env=environment, **PATHS_ONLY)
+    return captured([str(part) for part in command], folder, environment)
 
 
-def test_nothing_heavy_came_along_and_it_is_under_200_megabytes(runtime_environment):
+def test_nothing_heavy_came_along_and_it_is_under_200_megabytes(runtime_environment: Path) -> None:
     site = next((runtime_environment.parent / "lib").glob("python3*/site-packages"))
     installed = {path.name.split("-")[0].lower() for path in site.glob("*.dist-info")}
     assert {"agedetect", "numpy", "pillow", "click", "onnxruntime"} <= installed
@@ -53,7 +60,7 @@ def test_nothing_heavy_came_along_and_it_is_under_200_megabytes(runtime_environm
     assert not (site / "tests").exists()
 
 
-def test_the_installed_command_gives_ages(runtime_environment, tmp_path):
+def test_the_installed_command_gives_ages(runtime_environment: Path, tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "age.onnx")
     Image.new("RGB", (50, 50), (100, 100, 100)).save(tmp_path / "grey.png")
     done = run([runtime_environment / "agedetect-infer", "grey.png", "--onnx", "age.onnx", "--device", "cpu"], tmp_path)
@@ -69,13 +76,15 @@ def test_the_installed_command_gives_ages(runtime_environment, tmp_path):
         ["agedetect-export", "models:/agedetect@candidate", "--output", "model.onnx"],
     ],
 )
-def test_a_command_that_needs_the_training_extra_says_so(runtime_environment, tmp_path, command):
+def test_a_command_that_needs_the_training_extra_says_so(
+    runtime_environment: Path, tmp_path: Path, command: list[str]
+) -> None:
     done = run([runtime_environment / command[0], *command[1:]], tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert 'is not installed; this command needs: pip install "agedetect[train]"' in line
 
 
-def test_sample_faces_are_drawn_without_the_training_extra(runtime_environment, tmp_path):
+def test_sample_faces_are_drawn_without_the_training_extra(runtime_environment: Path, tmp_path: Path) -> None:
     assert run([runtime_environment / "agedetect", "draw", "faces", "--count", "12"], tmp_path).returncode == 0
     assert len(list((tmp_path / "faces").glob("*.jpg"))) == 12

@@ -117,6 +117,28 @@ def test_equalizing_brings_channels_to_like_size_and_changes_no_age() -> None:
     np.testing.assert_allclose(ages[1], ages[0], rtol=0, atol=1e-3)  # parity's own tolerance, years
 
 
+def test_grouped_convolutions_are_equalized_and_a_clip_that_is_no_relu_is_left_alone() -> None:
+    class Grouped(Unpadded):
+        def __init__(self) -> None:
+            super().__init__()
+            with torch.random.fork_rng():
+                torch.manual_seed(6)
+                self.grouped, self.last = torch.nn.Conv2d(8, 8, 3, groups=4), torch.nn.Conv2d(8, 8, 1)
+
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            images = (faces.permute(0, 3, 1, 2).float() - self.mean) / self.std
+            clipped = self.grouped(torch.relu(self.features(images))).clamp(-0.5, 0.5)
+            return 40 + 20 * self.head(average(torch.relu(self.last(clipped)))).squeeze(1)
+
+    model = trace(Grouped())
+    before, after = prepare(model), prepare(model)
+    equalize(after, CALIBRATION)
+    weights = [[array(node.inputs[1]) for node in of_type(graph, "Conv")] for graph in (before, after)]
+    assert [not np.allclose(old, new) for old, new in zip(*weights, strict=True)] == [True, True, False]
+    np.testing.assert_allclose(run(ir.to_proto(after)), run(model), rtol=0, atol=1e-3)  # parity's own tolerance, years
+    assert np.ptp(run(model)) > 1
+
+
 def test_equalized_int8_is_closer_to_float32() -> None:
     plain, equalized = prepare(float32()), prepare(float32())
     equalize(equalized, CALIBRATION)

@@ -42,8 +42,8 @@ class _Pair(NamedTuple):
 
 def separate_weights(model: ir.Model) -> None:
     """Give every convolution weights of its own: in a test-time flip two share them, which would be changed twice."""
-    for node in model.graph:
-        for index in (1, 2) if node.op_type == "Conv" and len(node.inputs) == 3 else ():
+    for node in _convolutions(model):
+        for index in (1, 2):
             shared = _value(node.inputs[index])
             if len(shared.uses()) > 1:
                 own = ir.Value(name=f"{node.outputs[0].name}.{index}")
@@ -61,13 +61,17 @@ def equalize(model: ir.Model, faces: Faces) -> None:
     pairs = list(_pairs(model))
     seen = observe(model, faces, [pair.value for pair in pairs])
     for pair, channels in zip(pairs, seen, strict=True):
-        depthwise = pair.second.attributes.get_int("group", 1) > 1
+        weights = array(pair.second.inputs[1])
+        per_group = weights.shape[1]  # 1 in a depthwise convolution
         top = max(channels.largest.max(), 1e-9)
         sizes = np.maximum(channels.largest, top / _LARGEST_FACTOR)
-        factors = np.minimum((top / sizes) ** (1.0 if depthwise else 0.5), pair.bound / (_HEADROOM * sizes)).clip(1.0)
-        _multiply(pair.first.inputs[1], factors.reshape(-1, 1, 1, 1))
-        _multiply(pair.first.inputs[2], factors)
-        _multiply(pair.second.inputs[1], 1 / factors.reshape((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1)))
+        wanted = (top / sizes) ** (1.0 if per_group == 1 else 0.5)
+        factors = np.minimum(wanted, pair.bound / (_HEADROOM * sizes)).clip(1.0)
+        _replace(pair.first.inputs[1], array(pair.first.inputs[1]) * factors[:, None, None, None])
+        _replace(pair.first.inputs[2], array(pair.first.inputs[2]) * factors)
+        by_group = factors.reshape(-1, per_group)
+        by_output = by_group.repeat(len(weights) // len(by_group), axis=0)
+        _replace(pair.second.inputs[1], weights / by_output[:, :, None, None])
 
 
 def correct_biases(model: ir.Model, faces: Faces) -> None:
@@ -75,17 +79,15 @@ def correct_biases(model: ir.Model, faces: Faces) -> None:
 
     Weights must be separate, and are final: whatever changes them comes before.
     """
-    convolutions = [node for node in model.graph if node.op_type == "Conv" and len(node.inputs) == 3]
+    convolutions = _convolutions(model)
     seen = observe(model, faces, [_value(node.inputs[0]) for node in convolutions])
     for node, channels in zip(convolutions, seen, strict=True):
         weights = array(node.inputs[1])
         scale = np.abs(weights).max((1, 2, 3), keepdims=True).clip(1e-12) / 127
         error = (np.round(weights / scale) * scale - weights).sum((2, 3))
-        depthwise = node.attributes.get_int("group", 1) > 1
-        _replace(
-            node.inputs[2],
-            array(node.inputs[2]) - (error[:, 0] * channels.mean if depthwise else error @ channels.mean),
-        )
+        mean = channels.mean.reshape(-1, error.shape[1])  # (groups, inputs of each)
+        shift = np.einsum("goi,gi->go", error.reshape(len(mean), -1, error.shape[1]), mean).ravel()
+        _replace(node.inputs[2], array(node.inputs[2]) - shift)
 
 
 def observe(model: ir.Model, faces: Faces, values: Sequence[ir.Value]) -> list[Channels]:
@@ -111,6 +113,10 @@ def observe(model: ir.Model, faces: Faces, values: Sequence[ir.Value]) -> list[C
     return [Channels(largest[name], total[name] / len(faces)) for name in names]
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    return value is not None and ir.convenience.get_const_tensor(value) is not None
+
+
 def array(value: ir.Value | None) -> Array:
     """Raises ValueError where `value` is no constant."""
     tensor = ir.convenience.get_const_tensor(_value(value))
@@ -119,22 +125,39 @@ def array(value: ir.Value | None) -> Array:
     return tensor.numpy().astype(np.float64)
 
 
+def _convolutions(model: ir.Model) -> list[ir.Node]:
+    """The two-dimensional ones with a bias, whose weights are constants."""
+    return [
+        node
+        for node in model.graph
+        if node.op_type == "Conv"
+        and len(node.inputs) == 3
+        and all(is_constant(value) for value in node.inputs[1:])
+        and array(node.inputs[1]).ndim == 4
+    ]
+
+
 def _pairs(model: ir.Model) -> Iterator[_Pair]:
-    for second in model.graph:
-        if second.op_type != "Conv" or len(_value(second.inputs[0]).uses()) != 1:
-            continue
-        value, bound = _value(second.inputs[0]), np.inf
-        first = value.producer()
+    convolutions = _convolutions(model)
+    for second in convolutions:
+        value = _value(second.inputs[0])
+        first, bound = value.producer(), np.inf
         if first is not None and first.op_type in ("Relu", "Clip"):
-            bound = np.inf if first.op_type == "Relu" else float(array(first.inputs[2]))
+            bound = _upper_bound(first)
             made = _value(first.inputs[0])
             first = made.producer() if len(made.uses()) == 1 else None
-        if first is not None and first.op_type == "Conv" and len(first.inputs) == 3:
+        if first is not None and first in convolutions and len(value.uses()) == 1 and bound > 0:
             yield _Pair(first, second, value, bound)
 
 
-def _multiply(value: ir.Value | None, factors: Array) -> None:
-    _replace(value, array(value) * factors)
+def _upper_bound(activation: ir.Node) -> float:
+    """Of ReLU or ReLU6; zero for a clip that is neither."""
+    if activation.op_type == "Relu":
+        return np.inf
+    limits = activation.inputs[1:]
+    if len(limits) != 2 or not all(is_constant(value) for value in limits) or array(limits[0]) != 0:
+        return 0.0
+    return float(array(limits[1]))
 
 
 def _replace(value: ir.Value | None, values: Array) -> None:

@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxscript.rewriter import RewriteRule, rewrite
 
-from agedetect_export.equalize import Faces, array, correct_biases, equalize, separate_weights
+from agedetect_export.equalize import Faces, array, correct_biases, equalize, is_constant, separate_weights
 
 # Of each batch the smallest and the largest value are averaged over the batches (CalibMovingAverage): in small ones the
 # rare outlier that would widen everybody's steps counts little.
@@ -83,6 +83,10 @@ def _normalised_conv(op: Any, levels: Any, mean: Any, std: Any, weights: Any, bi
     return op.Conv(images, weights, bias, _allow_other_attributes=True, _outputs=["features"])
 
 
+def _is_of_constants(_: Any, mean: ir.Value, std: ir.Value, weights: ir.Value, bias: ir.Value, **__: Any) -> bool:
+    return all(is_constant(value) for value in (mean, std, weights, bias)) and array(weights).shape[1:2] == (3,)
+
+
 def _conv_of_bytes(
     op: Any, levels: ir.Value, mean: ir.Value, std: ir.Value, weights: ir.Value, bias: ir.Value, features: ir.Value
 ) -> Any:
@@ -125,7 +129,10 @@ def _average_pool(op: Any, values: ir.Value, **_: Any) -> Any:
     return op.GlobalAveragePool(values)
 
 
-RULES = [RewriteRule(_normalised_conv, _conv_of_bytes), RewriteRule(_mean, _average_pool, _is_spatial)]
+RULES = [
+    RewriteRule(_normalised_conv, _conv_of_bytes, _is_of_constants),
+    RewriteRule(_mean, _average_pool, _is_spatial),
+]
 
 
 def _byte_scales(model: ir.Model) -> dict[str, list[dict[str, Any]]]:

@@ -104,7 +104,7 @@ def test_that_bound_would_show_a_crop_that_is_off_by_one_decoded_pixel() -> None
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
-def test_grey_cmyk_and_progressive_photos_are_shrunk_too(mode: str, options: dict[str, object]) -> None:
+def test_grey_cmyk_and_progressive_photos_are_shrunk_too(mode: str, options: dict[str, bool]) -> None:
     data = jpeg(photo(1200, 1100).convert(mode), **options)
     assert 0 < mean_difference(load_face(data, 64, "bicubic"), whole(data, 64, "bicubic")) < MEAN_LEVELS
 

@@ -92,6 +92,7 @@ def test_a_model_is_loaded_from_whatever_names_it(run: TrainedRun) -> None:
     assert model.spec.card.startswith("# agedetect: ")
 
 
+@pytest.mark.slow
 def test_export_needs_no_option_and_returns_its_parity(run: TrainedRun, faces: FaceSet, tmp_path: Path) -> None:
     report = export(run.model, tmp_path / "age.onnx")
     assert report.passed
@@ -109,6 +110,7 @@ def test_export_needs_no_option_and_returns_its_parity(run: TrainedRun, faces: F
     assert "no significant difference" in comparison.verdict
 
 
+@pytest.mark.slow
 def test_a_protocol_trains_all_of_its_folds_and_registers_none(
     run: TrainedRun, faces: FaceSet, config: TrainConfig
 ) -> None:

@@ -69,6 +69,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["test_convnext", "test_vit"])
 def test_a_network_of_timm_is_trained_registered_and_exported(
     architecture: str, store: Path, drawn_faces: Path, tmp_path: Path

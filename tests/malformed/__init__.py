@@ -20,8 +20,8 @@ FAMILIES: dict[str, Callable[[], Files]] = {
     "WebP, GIF, BMP and others": other_files,
     "EXIF": orientation_files,
     "colour profiles": profile_files,
-    "cut or changed": damaged_files,
-    "not what its name says": mistaken_files,
+    "truncated or modified": damaged_files,
+    "content that differs from the suffix": mistaken_files,
     "bombs and extremes": big_files,
 }
 

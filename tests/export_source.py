@@ -157,12 +157,16 @@ class DistributionAges(TinyAges):
         return years, years + 5 if self.crossed else years - 5, years + 8, probabilities
 
 
-def small_spec(run_id: str = "0" * 32, head: str = "distribution") -> ModelSpec:
+# Of timm, 0.4 million parameters: it converts in a tenth of the time that MobileNetV2 takes.
+SMALL_BACKBONE = "timm/test_resnet"
+
+
+def small_spec(run_id: str = "0" * 32, head: str = "distribution", backbone: str = SMALL_BACKBONE) -> ModelSpec:
     """Of `small_model`, as the trainer writes it."""
     return ModelSpec(
         image_size=SIZE,
         resampling="bilinear",
-        backbone="mobilenet_v2",
+        backbone=backbone,
         min_age=MIN_AGE,
         max_age=MAX_AGE,
         coverage=0.9,
@@ -178,11 +182,11 @@ def small_spec(run_id: str = "0" * 32, head: str = "distribution") -> ModelSpec:
     )
 
 
-def small_model(head: str = "distribution") -> CalibratedModel:
+def small_model(head: str = "distribution", backbone: str = SMALL_BACKBONE) -> CalibratedModel:
     """One of the trainer's networks, untrained, whose ages differ from face to face by years."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = build_model("mobilenet_v2", "none", head=head, dropout=0.0).train()
+        model = build_model(backbone, "none", head=head, dropout=0.0, image_size=SIZE).train()
         for norm in (part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)):
             norm.momentum = None  # the mean over all batches: the features of an untrained network vanish without it
         with torch.no_grad():

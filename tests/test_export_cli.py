@@ -82,7 +82,7 @@ def test_the_terminal_shows_the_report_and_no_chatter(
     assert "torch.onnx" not in process.stderr + process.stdout
     assert "batches of 7" in process.stdout
     assert "passed: worst" in process.stdout
-    assert process.stdout.splitlines()[-1].startswith(f"{output}: 11.7 MB, from agedetect version 1")
+    assert process.stdout.splitlines()[-1].startswith(f"{output}: 1.9 MB, from agedetect version 1")
 
 
 @pytest.mark.slow

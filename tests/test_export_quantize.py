@@ -197,8 +197,7 @@ def test_a_network_without_that_normalisation_is_quantized_too() -> None:
         def forward(self, faces: torch.Tensor) -> torch.Tensor:
             images = faces.permute(0, 3, 1, 2).float() * (2 / 255) - 1
             years: torch.Tensor = 40 + 20 * self.head(average(torch.relu(self.features(images)))).squeeze(1)
-
-        return years
+            return years
 
     model = trace(Scaled())
     difference = np.abs(run(quantize(model, CALIBRATION)) - run(model))

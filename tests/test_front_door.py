@@ -53,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def config(store: Path) -> TrainConfig:
     """With a file of weights whose features differ from face to face, which those of an untrained network don't."""
-    torch.save(small_model().model.backbone.state_dict(), store / "backbone.pth")
+    torch.save(small_model(backbone="mobilenet_v2").model.backbone.state_dict(), store / "backbone.pth")
     return dataclasses.replace(CONFIG, weights=str(store / "backbone.pth"))
 
 

@@ -30,7 +30,7 @@ Edit = Callable[[dict[str, Any]], object]
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registered") / "age_model"
-    save_registered(small_model(), small_spec(), folder)
+    save_registered(small_model(backbone="mobilenet_v2"), small_spec(backbone="mobilenet_v2"), folder)
     return folder
 
 

@@ -16,7 +16,7 @@ from agedetect.tracking.reading import MODEL_FOLDER, RegisteredModel, listed_fac
 from agedetect.tracking.registry import description_of, log_export
 from agedetect.tracking.store import tracking_uri
 from agedetect_runtime import ModelError
-from export_source import SIZE, Store, draw_pixels, small_model, small_spec
+from export_source import SIZE, SMALL_BACKBONE, Store, draw_pixels, small_model, small_spec
 
 pytest_plugins = ["export_store"]
 
@@ -73,7 +73,7 @@ def test_mlflow_shows_the_model_with_its_signature_example_card_and_tags(store: 
     version = client.get_model_version("agedetect", "1")
     assert version.description == client.get_registered_model("agedetect").description == small_spec().card
     assert version.tags["test_mae"] == "12.5000"
-    assert version.tags["backbone"] == "mobilenet_v2"
+    assert version.tags["backbone"] == SMALL_BACKBONE
 
 
 def test_mlflows_generic_loader_gives_the_same_ages(store: Store) -> None:

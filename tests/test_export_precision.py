@@ -180,7 +180,7 @@ def test_int8_over_the_budget_leaves_no_file(store: Store, tmp_path: Path, monke
     monkeypatch.setattr(accuracy, "_predict", flattering)
     result = export("--output", tmp_path / "small.onnx", "--precision", "int8", "--mae-budget-years", "0")
     assert result.exit_code == 1
-    assert re.search(r"FAILED +it costs 0\.\d+ .* years of MAE on 14 validation faces, .* budget of 0;", result.stdout)
+    assert re.search(r"FAILED +it costs 0\.\d+ .* years of MAE on 14 validation faces, .* budget of 0;", result.stderr)
     assert result.stderr.splitlines()[-1].startswith(f"Error: {tmp_path / 'small.onnx'} was not written: ")
     assert list(tmp_path.iterdir()) == []
 

@@ -150,7 +150,7 @@ def test_a_face_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (2, -1)])
 def test_a_count_or_seed_that_makes_no_sense_is_refused(tmp_path: Path, count: int, seed: int) -> None:
-    with pytest.raises(DataError, match=r"ask for|take 0"):
+    with pytest.raises(DataError, match=r"draw 1 or more|take 0"):
         draw_faces(tmp_path / "faces", count, seed)
     assert not (tmp_path / "faces").exists()
 

@@ -109,5 +109,7 @@ def main(source: str, output: Path, force: bool, **options: Any) -> None:
         except SizeError as error:
             raise click.BadParameter(str(error), param_hint="--image-size") from error
     click.echo(report.to_text())
+    if report.precision:
+        click.echo(report.precision.to_text())
     size = output.stat().st_size / 1e6
     click.echo(printable(f"{output}: {size:.1f} MB, from {model.name}"))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 NO_FACE = "no face found"
 
-# Pixels of a photo for one of a chip, on a side, that are enough to cut it from: with more, an age moves by no more
-# than it does when levels are rounded (docs/faces.md).
-_PIXELS_PER_CHIP_PIXEL = 1.5
+# Pixels of a photo for one of a chip, on a side, that are enough to cut it from: more of them would move an age by no
+# more than rounding the levels does (docs/faces.md).
+_PIXELS_PER_CHIP_PIXEL = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

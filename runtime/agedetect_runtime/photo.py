@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from agedetect_runtime.images import Opened, open_stored
+from agedetect_runtime.images import MAX_PIXELS, Opened, open_stored
 from agedetect_runtime.sources import Source, read_encoded
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -23,7 +23,7 @@ _WAY_BACK = {
     Image.Transpose.ROTATE_270: (True, False, True),
     Image.Transpose.TRANSVERSE: (True, True, True),
 }
-_REDUCING_GAP = 3.0  # Pillow: a large reduction in two steps, "almost indistinguishable" from one, and much faster
+_REDUCING_GAP = 2.0  # moves an age by a quarter of what rounding the levels does
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Photo:
     opened: Opened
 
     @classmethod
-    def open(cls, source: Source, enough: int | None = None) -> Photo:
-        """With at least `enough` pixels on the shorter side, where the file has as many; None: with all of them.
+    def open(cls, source: Source, enough: int = MAX_PIXELS) -> Photo:
+        """With at least `enough` pixels on the shorter side, where the file has as many; by default, with all.
 
         Raises ImageError as `images.open_rgb` does.
         """
@@ -57,10 +57,13 @@ class Photo:
         """The same picture, decoded at most `shrunk` times smaller than it is."""
         if self.shrunk <= shrunk:
             return self
-        return Photo.open(self.source, None if shrunk < 2 else math.floor(min(self.size) / shrunk))
+        return Photo.open(self.source, math.floor(min(self.size) / shrunk))
 
-    def region(self, box: Box, size: tuple[int, int]) -> Image.Image:
-        """What lies in `box`, in pixels of the full size, upright, resized (antialiased) to `size`."""
+    def region(self, box: Box, size: tuple[int, int], *, gap: float = _REDUCING_GAP) -> Image.Image:
+        """What lies in `box`, in pixels of the full size, upright, resized (antialiased) to `size`.
+
+        `gap` is Pillow's `reducing_gap`: a large reduction is done in two steps, the first by whole pixels.
+        """
         width, height = self.opened.full_size
         swapped, from_right, from_bottom = self._way_back
         left, top, right, bottom = (box[1], box[0], box[3], box[2]) if swapped else box
@@ -70,9 +73,7 @@ class Photo:
             top, bottom = height - bottom, height - top
         stored_box = left / self.shrunk, top / self.shrunk, right / self.shrunk, bottom / self.shrunk
         stored_size = size[::-1] if swapped else size
-        pixels = self.opened.rgb.resize(
-            stored_size, Image.Resampling.BILINEAR, box=stored_box, reducing_gap=_REDUCING_GAP
-        )
+        pixels = self.opened.rgb.resize(stored_size, Image.Resampling.BILINEAR, box=stored_box, reducing_gap=gap)
         return pixels if self.opened.turn is None else pixels.transpose(self.opened.turn)
 
     @property

@@ -21,7 +21,7 @@ MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face:
 # them. YuNet finds half of the faces of 10 pixels, nine in ten of 24, and all from 48 to 400 (docs/faces.md).
 _PIXELS, _FINE_PIXELS = 640 * 480, 1280 * 960
 _HINT_SCORE = 0.25
-_SMALL = 16  # pixels, the width of a face that is found only sometimes
+_SMALL = 20  # pixels, the width of a face that is found only sometimes
 _LARGE = 160  # pixels: what is larger was found in _PIXELS already, and may be cut in two by a detector's window
 
 _REDUCING_GAP = 1.2  # the search needs no better pixels

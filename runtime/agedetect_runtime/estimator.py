@@ -131,7 +131,7 @@ class AgeEstimator:
         detector = self._detector_here()
         opened = self._model.here()
         with opened.callers:
-            cut = cut_faces(source, detector, self.spec, largest=largest)
+            cut = self._cut(source, detector=detector, largest=largest)
             ages = self._chip_results([source], [cut], probabilities, all_threads=opened.callers.one)
         (finding,) = findings([source], [cut], ages)
         for face in finding.faces:
@@ -151,7 +151,7 @@ class AgeEstimator:
         detector = self._detector_here()
         return stream(
             iter(sources),
-            partial(cut_faces, detector=detector, spec=self.spec, largest=largest),
+            partial(self._cut, detector=detector, largest=largest),
             partial(self._findings, probabilities=probabilities),
             threads=self.threads,
             batch_size=self.batch_size,
@@ -231,6 +231,17 @@ class AgeEstimator:
             return results(batch, loaded)
         answers = self._model.here().session.run(np.stack(faces), probabilities=probabilities)
         return results(batch, loaded, answers, self.spec.min_age)
+
+    def _cut(self, source: Source, *, detector: YuNet, largest: bool) -> CutFaces:
+        spec = self.spec
+        return cut_faces(
+            source,
+            detector,
+            side=spec.image_size,
+            template=spec.template,
+            resampling=spec.resampling,
+            largest=largest,
+        )
 
     def _findings(
         self, batch: Sequence[Source], cut: Sequence[CutFaces | str], *, probabilities: bool

@@ -14,7 +14,7 @@ from agedetect_runtime.detection import ENOUGH_PIXELS, Face, FaceBox, find_faces
 from agedetect_runtime.estimate import Result
 from agedetect_runtime.photo import Photo
 from agedetect_runtime.sources import Source, describe_source
-from agedetect_runtime.spec import ModelSpec
+from agedetect_runtime.spec import UTKFACE_TEMPLATE, Template
 
 if TYPE_CHECKING:
     from agedetect_runtime.yunet import YuNet
@@ -63,20 +63,28 @@ class CutFaces(NamedTuple):
     chips: NDArray[np.uint8]
 
 
-def cut_faces(source: Source, detector: YuNet, spec: ModelSpec, *, largest: bool = False) -> CutFaces:
-    """The faces of a photo, or the largest alone, as the model takes them. Raises ImageError as `open_rgb` does.
+def cut_faces(
+    source: Source,
+    detector: YuNet,
+    *,
+    side: int,
+    template: Template = UTKFACE_TEMPLATE,
+    resampling: str = "bilinear",
+    largest: bool = False,
+) -> CutFaces:
+    """The faces of a photo, or the largest alone, and their chips of `side` pixels; `alignment.cut_chip` says how.
 
     A large JPEG photo is searched in a fraction of its pixels, and decoded once more where that is too few for a chip.
+    Raises ImageError as `open_rgb` does.
     """
     photo = Photo.open(source, ENOUGH_PIXELS)
     faces = find_faces(photo, detector)[: 1 if largest else None]
-    side, template = spec.image_size, spec.template
     if faces and photo.shrunk > 1:
         finest = min(photo_pixels_per_chip_pixel(face.landmarks, side, template) for face in faces)
         photo = photo.with_pixels_of(max(1.0, finest / _PIXELS_PER_CHIP_PIXEL))
     chips = np.zeros((len(faces), side, side, 3), np.uint8)
     for chip, face in zip(chips, faces, strict=True):
-        chip[:] = cut_chip(photo, face.landmarks, side, template=template, resampling=spec.resampling)
+        chip[:] = cut_chip(photo, face.landmarks, side, template=template, resampling=resampling)
     return CutFaces(faces, chips)
 
 

@@ -163,26 +163,26 @@ def test_faces_at_the_border_are_found_and_their_boxes_reach_beyond_it(detector:
 
 
 def test_a_large_face_and_a_small_one_in_one_photo(detector: YuNet) -> None:
-    """Halved, the photo shows the large one and a hint of the small one, which the finer search finds."""
-    photo = draw((1280, 960), [(64, 64, 64), (806, 406, 12)])
-    assert boxes(found(photo, detector)) == [(32, 32, 128, 128), (804, 404, 16, 16)]
+    """The small one is there in all pixels, the large one, of 128 pixels, in a quarter of them a side."""
+    photo = draw((1280, 960), [(128, 128, 128), (808, 408, 8)])
+    assert boxes(found(photo, detector)) == [(64, 64, 256, 256), (804, 404, 16, 16)]
 
 
-def test_a_photo_without_a_certain_face_is_searched_in_more_pixels(detector: YuNet) -> None:
-    assert boxes(found(draw((1280, 960), [(800, 400, 8)]), detector)) == [(796, 396, 16, 16)]
-    assert found(draw((1280, 960), []), detector) == []
+def test_a_face_that_both_searches_find_is_one(detector: YuNet) -> None:
+    """32 pixels of 1280, and 8 of 320."""
+    assert boxes(found(draw((1280, 960), [(640, 320, 32)]), detector)) == [(624, 304, 64, 64)]
 
 
-def test_a_search_in_more_pixels_takes_nothing_large(detector: YuNet) -> None:
-    """A part of a large face isn't another one: 32 pixels are a face of 64, which the first search is for."""
-    photo = draw((2560, 1920), [(1024, 512, 64)])
-    assert boxes(found(photo, detector)) == [(992, 480, 128, 128)]
+def test_a_photo_of_twelve_megapixels_is_searched_in_a_tenth_of_them(detector: YuNet) -> None:
+    """At 5/16 of its side: 25.6 pixels are 8, and 820 pixels, in the coarse search, 64."""
+    small = draw((4096, 3072), [(1536, 1024, 26)])
+    assert boxes(found(small, detector)) == [(1523, 1011, 51, 51)]
 
 
 def test_a_long_photo_is_searched_in_as_many_pixels_as_any_other(detector: YuNet) -> None:
-    """By its longer side it would be 640 x 32."""
-    photo = draw((4800, 240), [(480, 64, 32)])  # a quarter of its side: 153,600 pixels more than 640 x 480
-    assert len(found(photo, detector)) == 1
+    """By its longer side it would be 1280 x 64."""
+    photo = draw((4800, 240), [(480, 64, 8)])  # fewer pixels than 1280 x 960
+    assert boxes(found(photo, detector)) == [(476, 60, 16, 16)]
 
 
 def test_faces_come_by_size_then_from_the_top_and_from_the_left(detector: YuNet) -> None:
@@ -202,7 +202,7 @@ def test_boxes_are_those_of_the_upright_photo(detector: YuNet, orientation: int)
     photo = stored_jpeg(draw((3072, 2304), [(307, 768, 77)], background="blue"), orientation)
     assert Photo.open(photo, ENOUGH_PIXELS).shrunk == 2
     (face,) = found(photo, detector)
-    assert face.box == pytest.approx((268.8, 729.6, 153.6, 153.6), abs=0.1)  # 8 x 4.8 around 16 x 4.8 pixels
+    assert face.box == pytest.approx((268.8, 729.6, 153.6, 153.6), abs=0.1)  # the scale is 1 / 2.4: 32 x 2.4 pixels
 
 
 # Chips

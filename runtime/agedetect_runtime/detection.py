@@ -17,17 +17,16 @@ from agedetect_runtime.yunet import Candidates, YuNet
 MIN_SCORE = 0.6  # found by measurement (docs/faces.md); OpenCV's 0.9 loses the small and the blurred
 MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face: OpenCV's FaceDetectorYN
 
-# The pixels in which a photo is searched: first _PIXELS, and _FINE_PIXELS where that hints at faces too small for
-# them. YuNet finds half of the faces of 10 pixels, nine in ten of 24, and all from 48 to 400 (docs/faces.md).
-_PIXELS, _FINE_PIXELS = 640 * 480, 1280 * 960
-_HINT_SCORE = 0.25
-_SMALL = 20  # pixels, the width of a face that is found only sometimes
-_LARGE = 160  # pixels: what is larger was found in _PIXELS already, and may be cut in two by a detector's window
+# The pixels in which a photo is searched, as many as it has at most: in _PIXELS for the small faces, and in
+# _COARSE_PIXELS for what is larger than _LARGE there. YuNet finds a third of the faces of 10 pixels, three quarters of
+# those of 16, and nearly all from 24 to 500 (docs/faces.md).
+_PIXELS, _COARSE_PIXELS = 1280 * 960, 320 * 240
+_LARGE = 200  # pixels; a detector's window may cut a larger face in two
 
 _REDUCING_GAP = 1.2  # the search needs no better pixels
 
-# The shorter side of a photo that can be searched in _FINE_PIXELS without loss, whatever its shape.
-ENOUGH_PIXELS = math.isqrt(_FINE_PIXELS) + 1
+# The shorter side of a photo that can be searched in _PIXELS without loss, whatever its shape.
+ENOUGH_PIXELS = math.isqrt(_PIXELS) + 1
 
 
 class FaceBox(NamedTuple):
@@ -57,12 +56,12 @@ def find_faces(photo: Photo, detector: YuNet) -> list[Face]:
 
     The same photo gives the same list. Raises ProviderError where ONNX Runtime fails.
     """
-    scale, fine_scale = (_scale(photo, pixels) for pixels in (_PIXELS, _FINE_PIXELS))
+    scale, coarse_scale = _scale(photo, _PIXELS), _scale(photo, _COARSE_PIXELS)
     found = _search(photo, detector, scale)
-    if scale < 1 and _hints_at_smaller(found, scale):
-        fine = _search(photo, detector, fine_scale)
-        found = Candidates.joined([found, fine.take(fine.boxes[:, 2] * fine_scale < _LARGE)])
-    kept = one_each(found.take((found.scores >= MIN_SCORE) & _are_inside(found, photo.size)))
+    if coarse_scale < scale:
+        is_small = found.boxes[:, 2] * scale < _LARGE
+        found = Candidates.joined([found.take(is_small), _search(photo, detector, coarse_scale)])
+    kept = one_each(found.take(_are_within(found, (0, 0, *photo.size))))  # beyond its edges the detector sees black
     faces = [
         Face(FaceBox(*box), points, score)
         for box, points, score in zip(kept.boxes.tolist(), kept.landmarks, kept.scores.tolist(), strict=True)
@@ -98,7 +97,7 @@ def _search(photo: Photo, detector: YuNet, scale: float) -> Candidates:
     pixels = np.asarray(photo.region((0, 0, width, height), size, gap=_REDUCING_GAP))
     parts = []
     for left, top, right, bottom, own in _windows(size, detector.window):
-        found = detector.candidates(pixels[top:bottom, left:right], _HINT_SCORE).moved(1, left, top)
+        found = detector.candidates(pixels[top:bottom, left:right], MIN_SCORE).moved(1, left, top)
         parts.append(found.take(_are_within(found, own)).moved(1 / scale))
     return Candidates.joined(parts)
 
@@ -132,14 +131,3 @@ def _are_within(found: Candidates, own: tuple[float, float, float, float]) -> ND
     x, y = (found.boxes[:, :2] + found.boxes[:, 2:] / 2).T
     within: NDArray[np.bool_] = (own[0] <= x) & (x < own[2]) & (own[1] <= y) & (y < own[3])
     return within
-
-
-def _are_inside(found: Candidates, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """By their centres: the detector is given black pixels beyond the photo's edges."""
-    return _are_within(found, (0, 0, *size))
-
-
-def _hints_at_smaller(found: Candidates, scale: float) -> bool:
-    """Whether a finer search may find more: there is nothing for certain, or something small."""
-    is_small = found.boxes[:, 2] * scale < _SMALL
-    return bool(is_small.any() or not (found.scores >= MIN_SCORE).any())

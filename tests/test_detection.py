@@ -163,25 +163,26 @@ def test_faces_at_the_border_are_found_and_their_boxes_reach_beyond_it(detector:
 
 
 def test_a_large_face_and_a_small_one_in_one_photo(detector: YuNet) -> None:
-    """The small one is there in all pixels, the large one, of 128 pixels, in a quarter of them a side."""
-    photo = draw((1280, 960), [(128, 128, 128), (808, 408, 8)])
-    assert boxes(found(photo, detector)) == [(64, 64, 256, 256), (804, 404, 16, 16)]
+    """The small one is there in all pixels, the large one in 320 for 1000."""
+    photo = draw((1000, 750), [(100, 100, 100), (808, 408, 8)])
+    assert boxes(found(photo, detector)) == [(50, 50, 200, 200), (804, 404, 16, 16)]
 
 
 def test_a_face_that_both_searches_find_is_one(detector: YuNet) -> None:
-    """32 pixels of 1280, and 8 of 320."""
-    assert boxes(found(draw((1280, 960), [(640, 320, 32)]), detector)) == [(624, 304, 64, 64)]
+    """25 pixels are 8 in the coarse search, and three fifths of a cell of 32 in the other."""
+    (face,) = found(draw((1000, 750), [(100, 100, 25)]), detector)
+    assert face.box == pytest.approx((87.5, 87.5, 50, 50), abs=0.1)
 
 
-def test_a_photo_of_twelve_megapixels_is_searched_in_a_tenth_of_them(detector: YuNet) -> None:
-    """At 5/16 of its side: 25.6 pixels are 8, and 820 pixels, in the coarse search, 64."""
-    small = draw((4096, 3072), [(1536, 1024, 26)])
-    assert boxes(found(small, detector)) == [(1523, 1011, 51, 51)]
+def test_a_photo_of_twelve_megapixels_is_searched_in_a_sixteenth_of_them(detector: YuNet) -> None:
+    """A quarter of its side: 32 pixels are 8."""
+    small = draw((4000, 3000), [(1536, 1024, 32)])
+    assert boxes(found(small, detector)) == [(1520, 1008, 64, 64)]
 
 
 def test_a_long_photo_is_searched_in_as_many_pixels_as_any_other(detector: YuNet) -> None:
-    """By its longer side it would be 1280 x 64."""
-    photo = draw((4800, 240), [(480, 64, 8)])  # fewer pixels than 1280 x 960
+    """By its longer side it would be 1000 x 100."""
+    photo = draw((2400, 240), [(480, 64, 8)])  # fewer pixels than 1000 x 750
     assert boxes(found(photo, detector)) == [(476, 60, 16, 16)]
 
 
@@ -199,7 +200,7 @@ def test_faces_come_by_size_then_from_the_top_and_from_the_left(detector: YuNet)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_boxes_are_those_of_the_upright_photo(detector: YuNet, orientation: int) -> None:
     """Of a photo that is searched at half its size, too."""
-    photo = stored_jpeg(draw((3072, 2304), [(307, 768, 77)], background="blue"), orientation)
+    photo = stored_jpeg(draw((2400, 1800), [(307, 768, 77)], background="blue"), orientation)
     assert Photo.open(photo, ENOUGH_PIXELS).shrunk == 2
     (face,) = found(photo, detector)
     assert face.box == pytest.approx((268.8, 729.6, 153.6, 153.6), abs=0.1)  # the scale is 1 / 2.4: 32 x 2.4 pixels
@@ -210,7 +211,7 @@ def test_boxes_are_those_of_the_upright_photo(detector: YuNet, orientation: int)
 
 def test_chips_are_cut_from_enough_pixels(detector: YuNet) -> None:
     """A photo of 12 megapixels is searched at half its size; its fine stripes are still there in the chip."""
-    photo = draw((4096, 3072), [(1024, 1024, 128)])
+    photo = draw((4000, 3000), [(1024, 1024, 128)])
     pixels = np.array(photo)
     pixels[960:1024:2, 960:1216] = 255  # lines of one pixel above the square, in the face's box
     file = io.BytesIO()

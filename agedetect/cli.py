@@ -1,4 +1,4 @@
-"""`agedetect train | audit | evaluate | draw`. What costs time to import is imported by the command that needs it."""
+"""`agedetect train | audit | evaluate | crop | draw`. Each command imports what costs time when it is called."""
 
 from __future__ import annotations
 
@@ -173,6 +173,28 @@ def _bar(label: str, images: int) -> Iterator[Callable[[int], object]]:
 
     with tqdm(total=images, desc=label, unit="img", disable=None, leave=False) as bar:
         yield bar.update
+
+
+@main.command("crop")
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--size", type=click.IntRange(16, 4096), default=200, help="Pixels on a side of a face.")
+@click.option("--format", "suffix", type=click.Choice(["jpg", "png"]), default="jpg", help="Of the faces' files.")
+@click.option("--largest", is_flag=True, help="Only the largest face of each photo; with a manifest it is always so.")
+@click.option("--detector", type=click.Path(path_type=Path), help="A YuNet file; by default ours, downloaded once.")
+def crop_command(photos: Path, out: Path, size: int, suffix: str, largest: bool, detector: Path | None) -> None:
+    """Find the faces in PHOTOS (a folder, one photo or a CSV manifest) and cut them into OUT, aligned as UTKFace's are.
+
+    The labels of a manifest, `path,age[,gender,race]`, go into OUT/faces.csv, a manifest to train or evaluate on.
+
+    \b
+    agedetect crop photos.csv faces
+    """
+    with one_line_errors():
+        from agedetect.data.crop import crop
+
+        cropped = crop(photos, out, size=size, suffix=suffix, largest=largest, detector=detector)
+    click.echo(f"{cropped.faces} faces of {cropped.photos} photos in {out}, {cropped.not_found} in not_found.csv")
 
 
 @main.command("draw")

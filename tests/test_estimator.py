@@ -355,6 +355,6 @@ def test_a_model_file_that_was_replaced_is_not_mixed_with_the_one_that_was_opene
     path = write_tiny_model(tmp_path / "age.onnx")
     estimator = AgeEstimator(path, device="cpu", threads=2)
     write_tiny_model(tmp_path / "other.onnx", bias=50.0).replace(path)
-    monkeypatch.setattr(session, "_create_on", None)  # it isn't even opened
+    monkeypatch.setattr(session, "open_inference", None)  # it isn't even opened
     black = np.zeros((32, 32, 3), np.uint8)
     assert estimator.predict(black).age == next(estimator.predict_many([black])).age == 1.0

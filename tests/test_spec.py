@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agedetect_runtime.errors import ModelError
-from agedetect_runtime.spec import RESAMPLINGS, SCHEMA, ModelSpec
+from agedetect_runtime.spec import RESAMPLINGS, SCHEMA, UTKFACE_TEMPLATE, ModelSpec
 
 FIELDS = {
     "image_size": 128,
@@ -34,6 +34,7 @@ SPECS = st.builds(
     backbone=st.text(),
     precision=st.sampled_from(["float32", "int8"]),
     coverage=st.none() | st.floats(0.01, 0.99),
+    template=st.lists(st.tuples(*[st.floats(-1, 2)] * 2), min_size=5, max_size=5, unique=True).map(tuple),
     provenance=st.dictionaries(st.text(), JSON_VALUES, max_size=4),
 )
 
@@ -50,6 +51,13 @@ def test_a_known_spec_is_read() -> None:
     spec = ModelSpec.from_json(json.dumps(FIELDS))
     assert (spec.image_size, spec.resampling, spec.max_age, spec.coverage) == (128, "bilinear", 116, None)
     assert (spec.precision, dict(spec.provenance)) == ("float32", {})
+
+
+def test_a_file_without_a_template_has_utkfaces() -> None:
+    assert ModelSpec.from_json(json.dumps(FIELDS)).template == UTKFACE_TEMPLATE
+    points = [[0.3, 0.3], [0.7, 0.3], [0.5, 0.5], [0.4, 0.7], [0.6, 0.7]]
+    spec = ModelSpec.from_json(json.dumps(FIELDS | {"template": points}))
+    assert spec.template == tuple(map(tuple, points))
 
 
 def test_unknown_fields_are_ignored() -> None:
@@ -90,6 +98,13 @@ def test_a_missing_field_is_named(name: str) -> None:
         ("coverage", 1),
         ("coverage", 90),
         ("coverage", "0.9"),
+        ("template", None),
+        ("template", [[0.3, 0.3]] * 5),
+        ("template", [[0.1 * x, 0.3] for x in range(4)]),
+        ("template", [[0.1 * x, 0.3, 0.5] for x in range(5)]),
+        ("template", [[0.1 * x, 3] for x in range(5)]),
+        ("template", [[0.1 * x, "0.3"] for x in range(5)]),
+        ("template", [0.1, 0.2, 0.3, 0.4, 0.5]),
         ("provenance", []),
         ("provenance", None),
     ],

@@ -25,3 +25,20 @@ def png_bytes(seed: int) -> bytes:
     file = io.BytesIO()
     noise(seed).save(file, "PNG")
     return file.getvalue()
+
+
+def stored_jpeg(photo: Image.Image, orientation: int) -> bytes:
+    """A JPEG file with the pixels stored so that its EXIF orientation, 1 to 8, rights them."""
+    way = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }.get(orientation)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    (photo if way is None else photo.transpose(way)).save(file, "JPEG", exif=exif, quality=95, subsampling=0)
+    return file.getvalue()

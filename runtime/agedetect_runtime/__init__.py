@@ -11,6 +11,7 @@ from agedetect_runtime.spec import ModelSpec
 if TYPE_CHECKING:
     from agedetect_runtime.estimate import Estimate, Failure, Result
     from agedetect_runtime.estimator import AgeEstimator
+    from agedetect_runtime.finding import Finding, FoundFace
     from agedetect_runtime.sources import Source
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "AgedetectError",
     "Estimate",
     "Failure",
+    "Finding",
+    "FoundFace",
     "ImageError",
     "ModelError",
     "ModelSpec",
@@ -35,6 +38,8 @@ _LAZY = {
     "AgeEstimator": "estimator",
     "Estimate": "estimate",
     "Failure": "estimate",
+    "Finding": "finding",
+    "FoundFace": "finding",
     "Result": "estimate",
     "Source": "sources",
 }

@@ -18,11 +18,13 @@ from agedetect_runtime.about import print_about
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
 from agedetect_runtime.report import SUFFIXES, is_report, report_to
+from agedetect_runtime.rows import rows_of
 from agedetect_runtime.terminal import Quantity, is_terminal, one_line_errors
 
 if TYPE_CHECKING:
     from agedetect_runtime.estimate import Result
     from agedetect_runtime.estimator import AgeEstimator
+    from agedetect_runtime.finding import Finding
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,6 +41,17 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     metavar="YEARS",
     help="Also give the probability of being that old or older; needs a model with a distribution head.",
+)
+@click.option(
+    "--find-faces",
+    is_flag=True,
+    help="Find the faces in each image and give each a row; without it an image is one face, cut as in training.",
+)
+@click.option("--largest", is_flag=True, help="With --find-faces: only the largest face of each image.")
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    help="With --find-faces: a YuNet file.  [default: downloaded once to the user's cache]",
 )
 @click.option(
     "--device",
@@ -81,6 +94,9 @@ def main(
     output: Path | None,
     resume: bool,
     at_least: int | None,
+    find_faces: bool,
+    largest: bool,
+    detector: Path | None,
     device: str,
     batch_size: int | None,
     threads: int | None,
@@ -88,6 +104,8 @@ def main(
     strict: bool,
 ) -> None:
     """Estimate the age in each of FACES: images of one face, folders of them, or -, a list on standard input.
+
+    With --find-faces they are any photos, and each face in them gets a row, the largest first.
 
     The list has one path per line. A terminal gets a table, a pipe gets CSV. An image that can't be used gets a row
     with the reason, and does not stop the others. A model with intervals adds one to each age: 34 (27-42) in the
@@ -97,6 +115,7 @@ def main(
     agedetect-infer faces/ --onnx model.onnx
     agedetect-infer faces/ --onnx model.onnx --output ages.csv
     agedetect-infer faces/ --onnx model.onnx --at-least 18
+    agedetect-infer photos/ --onnx model.onnx --find-faces
     find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
     agedetect-infer --about model.onnx
     """
@@ -104,29 +123,56 @@ def main(
         raise click.BadParameter(f"{output}: the suffix is not one of {', '.join(SUFFIXES)}", param_hint="'--output'")
     if resume and output is None:
         raise click.BadParameter("it needs the --output of the interrupted job", param_hint="'--resume'")
+    for name, value in (("largest", largest), ("detector", detector)):
+        if value and not find_faces:
+            raise click.BadParameter("it needs --find-faces", param_hint=f"'--{name}'")
     with one_line_errors(), _quiet_pillow():
         paths, total = list_images(faces, sys.stdin.buffer if sys.stdin else None)
+        if find_faces and detector is None:
+            from agedetect_runtime.detectorfile import detector_file
+
+            detector = detector_file()
         estimator = _open(
-            model, at_least, device=device, threads=threads, batch_size=batch_size, image_seconds=image_seconds
+            model,
+            at_least,
+            device=device,
+            threads=threads,
+            batch_size=batch_size,
+            image_seconds=image_seconds,
+            detector=detector,
         )
-        failed = _estimate(estimator, paths, total, _Job(model, output, at_least, resume))
+        failed = _estimate(estimator, paths, total, _Job(model, output, at_least, resume, detector, largest))
     if strict and failed:
         sys.exit(1)
 
 
 class _Job(NamedTuple):
+    """`detector` is None where each image is one face."""
+
     model: Path
     output: Path | None
     at_least: int | None
     resume: bool
+    detector: Path | None
+    largest: bool
 
     def metadata(self) -> dict[str, object]:
         """What the rows depend on besides the images: rows of two models don't go into one table."""
         from agedetect_runtime.providers import version_of
 
-        with self.model.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"model": digest, "--at-least": self.at_least, "version of agedetect": version_of("agedetect")}
+        known: dict[str, object] = {
+            "model": _digest(self.model),
+            "--at-least": self.at_least,
+            "version of agedetect": version_of("agedetect"),
+        }
+        if self.detector is None:
+            return known
+        return {**known, "detector": _digest(self.detector), "--largest": self.largest}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _open(model: Path, at_least: int | None, **options: Any) -> AgeEstimator:
@@ -143,34 +189,45 @@ def _open(model: Path, at_least: int | None, **options: Any) -> AgeEstimator:
 
 def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, job: _Job) -> int:
     """Write every result and the closing line; the number of images that failed."""
-    count = 0
+    count = faces = 0
     metadata = None if job.output is None else job.metadata()
-    coverage, at_least = estimator.spec.coverage, job.at_least
+    coverage, at_least, find = estimator.spec.coverage, job.at_least, job.detector is not None
     with report_to(
-        job.output, paths, coverage=coverage, at_least=at_least, metadata=metadata, resume=job.resume
+        job.output, paths, coverage=coverage, at_least=at_least, metadata=metadata, resume=job.resume, faces=find
     ) as report:
         failed = report.failed_before
         start = time.perf_counter()
         left = None if total is None else total - report.done_before
-        results = estimator.predict_many(report.missing, probabilities=at_least is not None)
-        with _progress(results, left, job.output) as shown:
-            for result in shown:
-                report.write(result)
+        with _progress(_answers(estimator, report.missing, job), left, job.output) as shown:
+            for answer in shown:
+                report.write(answer)
                 count += 1
-                failed += result.error is not None
+                rows = rows_of(answer)
+                failed += any(row.result.error is not None for row in rows)
+                faces += sum(row.face is not None for row in rows)
         if not count + report.done_before:
             raise AgedetectError("-: no paths on standard input")
     rate = count / (time.perf_counter() - start)
     all_images = count + report.done_before
     images = "image" if all_images == 1 else "images"
     before = f" ({report.done_before} of them done before)" if report.done_before else ""
+    found = f", {faces} {'face' if faces == 1 else 'faces'} found" if find else ""
     device = f"{estimator.device} ({estimator.provider})"
-    click.echo(f"{all_images} {images}{before}, {failed} failed, {rate:.1f} images/s on {device}", err=True)
+    click.echo(f"{all_images} {images}{before}, {failed} failed{found}, {rate:.1f} images/s on {device}", err=True)
     return failed
 
 
+def _answers(estimator: AgeEstimator, paths: Iterator[str], job: _Job) -> Iterator[Result | Finding]:
+    probabilities = job.at_least is not None
+    if job.detector is None:
+        return estimator.predict_many(paths, probabilities=probabilities)
+    return estimator.find_many(paths, largest=job.largest, probabilities=probabilities)
+
+
 @contextmanager
-def _progress(results: Iterator[Result], total: int | None, output: Path | None) -> Iterator[Iterable[Result]]:
+def _progress(
+    results: Iterator[Result | Finding], total: int | None, output: Path | None
+) -> Iterator[Iterable[Result | Finding]]:
     if not is_terminal(sys.stderr) or (output is None and is_terminal(sys.stdout)):
         yield results  # nobody sees a bar, or the table itself shows how far it is
         return

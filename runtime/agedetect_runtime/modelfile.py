@@ -45,7 +45,7 @@ Buffer = bytes | mmap.mmap
 FileVersion = tuple[int, int, int, int]  # device, inode, size, time of change
 
 
-def check_model_file(path: Path) -> FileVersion:
+def check_model_file(path: Path, remedy: str = REMEDY) -> FileVersion:
     """Which file it was. Raises ModelError, beginning with its name, for anything but a complete, self-contained model.
 
     What the model computes is not checked: it is a program, and a run may take any amount of time and memory.
@@ -62,22 +62,23 @@ def check_model_file(path: Path) -> FileVersion:
                     check_model(data)
             return version_of(status)
     except ModelError as error:
-        raise ModelError(f"{path.name}: {error}; {REMEDY}") from error
+        raise ModelError(f"{path.name}: {error}; {remedy}") from error
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ModelError(f"{path.name}: cannot be read: {reason}; {REMEDY}") from error
+        raise ModelError(f"{path.name}: cannot be read: {reason}; {remedy}") from error
     kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-    raise ModelError(f"{path.name}: is {kind}; give an .onnx file that agedetect-export wrote")
+    instead = "give an .onnx file that agedetect-export wrote" if remedy == REMEDY else remedy
+    raise ModelError(f"{path.name}: is {kind}; {instead}")
 
 
-def check_model_bytes(data: bytes, name: str) -> None:
+def check_model_bytes(data: bytes, name: str, remedy: str = REMEDY) -> None:
     """The same for a file's content in memory; `name` begins the message."""
     try:
         if not data:
             raise ModelError("no bytes")
         check_model(data)
     except ModelError as error:
-        raise ModelError(f"{name}: {error}; {REMEDY}") from error
+        raise ModelError(f"{name}: {error}; {remedy}") from error
 
 
 def version_of(status: os.stat_result) -> FileVersion:

@@ -9,29 +9,33 @@ from functools import cached_property
 from pathlib import Path
 
 from agedetect_runtime.errors import ModelError
-from agedetect_runtime.modelfile import FileVersion, check_model_bytes, check_model_file, version_of
+from agedetect_runtime.modelfile import REMEDY, FileVersion, check_model_bytes, check_model_file, version_of
 
 Model = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that `modelfile` has checked. `name` begins each message; `version` is None for bytes."""
+    """A model that `modelfile` has checked. `name` begins each message, `remedy` ends those of what is no model.
+
+    `version` is None for bytes.
+    """
 
     place: Path | bytes = field(repr=False)
     name: str
     version: FileVersion | None
+    remedy: str = REMEDY
 
     @classmethod
-    def checked(cls, model: Model) -> ModelSource:
+    def checked(cls, model: Model, remedy: str = REMEDY) -> ModelSource:
         """Raises ModelError, beginning with the model's name, for anything but a complete, self-contained model."""
         if isinstance(model, bytes | bytearray | memoryview):
             data = bytes(model)
             name = f"model of {len(data):,} bytes"
-            check_model_bytes(data, name)
-            return cls(data, name, None)
+            check_model_bytes(data, name, remedy)
+            return cls(data, name, None, remedy)
         path = Path(model).absolute()  # found again after a chdir
-        return cls(path, path.name, check_model_file(path))
+        return cls(path, path.name, check_model_file(path, remedy), remedy)
 
     @property
     def label(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
 
 from agedetect_runtime.errors import AgedetectError
-from agedetect_runtime.session import Session, open_in_child
+from agedetect_runtime.modelsource import ModelSource
 
 _lock = threading.Lock()  # over opening again
 
@@ -20,6 +21,23 @@ def _renew_lock() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which doesn't fork
     os.register_at_fork(after_in_child=_renew_lock)
+
+
+def opening() -> threading.Lock:
+    """The lock under which a model is opened late, free again in a forked child."""
+    return _lock
+
+
+class Reopenable(Protocol):
+    """A session that knows how to open its model once more, in a forked child."""
+
+    @property
+    def source(self) -> ModelSource: ...
+
+    def open_again(self) -> Self: ...
+
+
+Session = TypeVar("Session", bound=Reopenable)
 
 
 class Callers:
@@ -42,7 +60,7 @@ class Callers:
 
 
 @dataclass(frozen=True)
-class InProcess:
+class InProcess(Generic[Session]):
     """What belongs to the process `pid` alone: a session and the lock of those who use it."""
 
     session: Session
@@ -50,14 +68,14 @@ class InProcess:
     pid: int
 
 
-class OpenModel:
+class OpenModel(Generic[Session]):
     """A session for the process that asks, until it is closed."""
 
     def __init__(self, session: Session) -> None:
         self.source = session.source
-        self._opened: InProcess | None = InProcess(session, Callers(), os.getpid())
+        self._opened: InProcess[Session] | None = InProcess(session, Callers(), os.getpid())
 
-    def here(self) -> InProcess:
+    def here(self) -> InProcess[Session]:
         """In a forked child, the first call opens the model again. Raises AgedetectError once it is closed."""
         opened = self._opened
         if opened is not None and opened.pid == os.getpid():
@@ -66,7 +84,7 @@ class OpenModel:
             if self._opened is None:
                 raise AgedetectError(f"{self.source.name}: this AgeEstimator is closed; create a new one")
             if self._opened.pid != os.getpid():
-                self._opened = InProcess(open_in_child(self._opened.session), Callers(), os.getpid())
+                self._opened = InProcess(self._opened.session.open_again(), Callers(), os.getpid())
             return self._opened
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """Rows beside their final place until all are written: NAME.part, which survives an interruption and can be resumed.
 
-NAME.part.json holds the job metadata, so that no table mixes the rows of two models. A row is one write to the file:
-a killed process leaves whole rows, and at most one partial row after them, which is removed when the job resumes.
+NAME.part.json holds the job metadata, so that no table mixes the rows of two models. An image's rows are one write to
+the file: a killed process leaves whole rows, and at most one partial row after them, which is removed when the job
+resumes.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import click
 
@@ -23,6 +25,13 @@ if sys.platform != "win32":
 
 # Above the longest row: a path of 4,096 bytes, each written with six characters at most, and a reason.
 _MAX_ROW_BYTES = 2**16
+
+
+class Place(NamedTuple):
+    """Between two rows: how many are before it, and how many bytes."""
+
+    rows: int
+    bytes: int
 
 
 class PartFile:
@@ -110,16 +119,27 @@ class PartFile:
                     yield row.decode(errors="replace")
                     row = b""
 
-    def cut(self) -> None:
-        """Continue after the rows that were read; whatever follows them is removed."""
+    @property
+    def start(self) -> Place:
+        """Before the first row."""
+        return Place(0, len(self._heading))
+
+    @property
+    def place(self) -> Place:
+        """Behind the row that `rows` gave last."""
+        return Place(self._done_before, self._end)
+
+    def cut(self, place: Place) -> None:
+        """Continue there; whatever follows is removed."""
         with in_one_line(str(self._output)):
+            self._done_before, self._reached = place.rows, (place.bytes, 0)
             self._file.truncate(self._end)
             self._file.seek(self._end)
 
-    def write(self, row: str) -> None:
-        """Add one row. Raises AgedetectError where the disk is full, and then removes what was written of the row."""
+    def write(self, rows: Sequence[str]) -> None:
+        """Add rows. Raises AgedetectError where the disk is full, and then removes what was written of them."""
         with in_one_line(str(self._output)):
-            self._append(row.encode(), rows=1)
+            self._append("".join(rows).encode(), rows=len(rows))
 
     def finish(self) -> None:
         """Move the file to its final place."""

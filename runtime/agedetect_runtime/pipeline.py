@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from agedetect_runtime.errors import AgedetectError, ImageError
 
-Loaded = NDArray[np.uint8] | str  # a face, or the reason why there is none
 Source = TypeVar("Source")
+Item = TypeVar("Item")  # what is loaded of a source, such as the pixels of a face
 Row = TypeVar("Row")
-Load = Callable[[Source], NDArray[np.uint8]]
-Answer = Callable[[Sequence[Source], Sequence[Loaded]], Sequence[Row]]
+Load = Callable[[Source], Item]
+Loaded = NDArray[np.uint8] | str  # a face, or the reason why there is none
+Answer = Callable[[Sequence[Source], Sequence[Item | str]], Sequence[Row]]
 
 _GRACE_SECONDS = 1.0  # for a late image: perhaps the whole process was stopped (Ctrl-Z, a paused container)
 _LEAVE_SECONDS = 1.0  # how long closing waits for images that are being loaded; a run of the model always ends
@@ -44,8 +45,8 @@ def batches_ahead(threads: int) -> int:
 
 def stream(
     sources: Iterable[Source],
-    load: Load[Source],
-    answer: Answer[Source, Row],
+    load: Load[Source, Item],
+    answer: Answer[Source, Item, Row],
     *,
     threads: int,
     batch_size: int,
@@ -60,7 +61,7 @@ def stream(
     """
     remaining = iter(sources)
     workers = _Workers(load, answer, threads, image_seconds)
-    ahead: deque[_Batch[Source, Row]] = deque()
+    ahead: deque[_Batch[Source, Item, Row]] = deque()
     failure: Exception | None = None
     more = True
     try:
@@ -90,49 +91,49 @@ def _take(remaining: Iterator[Source], count: int) -> tuple[list[Source], Except
     return taken, None
 
 
-class _Batch(Generic[Source, Row]):
+class _Batch(Generic[Source, Item, Row]):
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = sources
-        self.loaded: list[Loaded | BaseException] = [""] * len(sources)
+        self.loaded: list[Item | str | BaseException] = [""] * len(sources)
         self.missing = len(sources)
         self.rows: Sequence[Row] = ()
         self.failure: BaseException | None = None
         self.done = threading.Event()
 
 
-class _Worker(threading.Thread, Generic[Source, Row]):
+class _Worker(threading.Thread, Generic[Source, Item, Row]):
     """`loading` is the image that it is opening, by batch and place, due at `deadline` of the monotonic clock.
 
     `is_late` once that has been put off.
     """
 
-    def __init__(self, work: Callable[[_Worker[Source, Row]], None]) -> None:
+    def __init__(self, work: Callable[[_Worker[Source, Item, Row]], None]) -> None:
         # A daemon: an image that never ends must not keep the process.
         super().__init__(target=work, args=(self,), name="agedetect", daemon=True)
-        self.loading: tuple[_Batch[Source, Row], int] | None = None
+        self.loading: tuple[_Batch[Source, Item, Row], int] | None = None
         self.deadline = 0.0
         self.is_late = False
 
 
-class _Workers(Generic[Source, Row]):
+class _Workers(Generic[Source, Item, Row]):
     """Threads, started as work arrives; an image that takes too long keeps its thread, and a new one replaces it."""
 
     def __init__(
-        self, load: Load[Source], answer: Answer[Source, Row], threads: int, image_seconds: float | None
+        self, load: Load[Source, Item], answer: Answer[Source, Item, Row], threads: int, image_seconds: float | None
     ) -> None:
         self._load, self._answer = load, answer
         self._threads, self._image_seconds = threads, math.inf if image_seconds is None else image_seconds
         # A batch and the place of an image to load; without a place, all are loaded and the model is to run.
-        self._jobs: queue.SimpleQueue[tuple[_Batch[Source, Row], int | None] | None] = queue.SimpleQueue()
-        self._workers: list[_Worker[Source, Row]] = []
+        self._jobs: queue.SimpleQueue[tuple[_Batch[Source, Item, Row], int | None] | None] = queue.SimpleQueue()
+        self._workers: list[_Worker[Source, Item, Row]] = []
         self._lock = threading.RLock()  # over what was loaded, by whom
         self._begun = 0
         self._closed = False
         self._pid = os.getpid()
         atexit.register(self.close)  # a thread still inside ONNX Runtime when the interpreter goes would abort it
 
-    def begin(self, sources: Sequence[Source]) -> _Batch[Source, Row]:
-        batch: _Batch[Source, Row] = _Batch(sources)
+    def begin(self, sources: Sequence[Source]) -> _Batch[Source, Item, Row]:
+        batch: _Batch[Source, Item, Row] = _Batch(sources)
         for place in range(len(sources)):
             self._jobs.put((batch, place))
         self._begun += len(sources)
@@ -140,7 +141,7 @@ class _Workers(Generic[Source, Row]):
             self._start()
         return batch
 
-    def rows_of(self, batch: _Batch[Source, Row]) -> Sequence[Row]:
+    def rows_of(self, batch: _Batch[Source, Item, Row]) -> Sequence[Row]:
         """Wait for the rows, and meanwhile give up on images that take too long."""
         if self._pid != os.getpid():
             raise AgedetectError("predict_many was begun before this process was forked; call it again in the child")
@@ -169,18 +170,18 @@ class _Workers(Generic[Source, Row]):
         self._workers.append(worker)
         worker.start()
 
-    def _work(self, worker: _Worker[Source, Row]) -> None:
+    def _work(self, worker: _Worker[Source, Item, Row]) -> None:
         while worker in self._workers and (job := self._jobs.get()) is not None:
             batch, place = job
             complete = place is None or self._load_one(worker, batch, place)
             if complete and not self._closed:
                 self._finish(batch)
 
-    def _load_one(self, worker: _Worker[Source, Row], batch: _Batch[Source, Row], place: int) -> bool:
+    def _load_one(self, worker: _Worker[Source, Item, Row], batch: _Batch[Source, Item, Row], place: int) -> bool:
         """Whether the batch has all of its images now."""
         worker.deadline, worker.is_late = time.monotonic() + self._image_seconds, False
         worker.loading = batch, place
-        loaded: Loaded | BaseException
+        loaded: Item | str | BaseException
         try:
             loaded = self._load(batch.sources[place])
         except ImageError as error:
@@ -189,7 +190,7 @@ class _Workers(Generic[Source, Row]):
             loaded = error
         return self._hand_in(worker, loaded)
 
-    def _hand_in(self, worker: _Worker[Source, Row], loaded: Loaded | BaseException) -> bool:
+    def _hand_in(self, worker: _Worker[Source, Item, Row], loaded: Item | str | BaseException) -> bool:
         with self._lock:
             if worker.loading is None:  # given up meanwhile
                 return False
@@ -199,8 +200,8 @@ class _Workers(Generic[Source, Row]):
             batch.missing -= 1
             return batch.missing == 0
 
-    def _finish(self, batch: _Batch[Source, Row]) -> None:
-        loaded: list[Loaded] = []
+    def _finish(self, batch: _Batch[Source, Item, Row]) -> None:
+        loaded: list[Item | str] = []
         try:
             for item in batch.loaded:
                 if isinstance(item, BaseException):

@@ -16,6 +16,18 @@ RESAMPLINGS = ("bilinear", "bicubic")
 HEADS = ("regression", "distribution")
 MIN_AGE, MAX_AGE = 0.0, 116.0  # years: the labels that train and the ages that our heads answer with
 
+Template = tuple[tuple[float, float], ...]
+
+# Where UTKFace's aligned chips have the eyes, the nose and the corners of the mouth, left to right as seen: medians
+# over its chips of 200 pixels.
+UTKFACE_TEMPLATE: Template = (
+    (59 / 200, 58 / 200),
+    (139 / 200, 59 / 200),
+    (98 / 200, 105 / 200),
+    (63 / 200, 138 / 200),
+    (134 / 200, 138 / 200),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -24,9 +36,10 @@ class ModelSpec:
     `image_size` is S of the graph's input `faces`, uint8 (B, S, S, 3), RGB; `resampling` is the Pillow filter
     that training resized with. Ages are years. `coverage` is the nominal coverage of `low` and `high` (0.9: nine in
     ten), None for a model without intervals. A model whose `head` is "distribution" also gives
-    `probabilities`, (B, K): column k is the probability of `min_age + k` years, up to `max_age`. `card` is the
-    model card, Markdown; `provenance` is free JSON: where the model came from and how it did. Raises
-    ModelError for an invalid value.
+    `probabilities`, (B, K): column k is the probability of `min_age + k` years, up to `max_age`. `template` is where
+    the images that trained it have the eyes, the nose and the corners of the mouth, left to right as seen: (x, y) as
+    shares of the side. `card` is the model card, Markdown; `provenance` is free JSON: where the model came from and how
+    it did. Raises ModelError for an invalid value.
     """
 
     image_size: int
@@ -37,6 +50,7 @@ class ModelSpec:
     precision: str = "float32"
     coverage: float | None = None
     head: str = "regression"
+    template: Template = UTKFACE_TEMPLATE
     card: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -59,6 +73,7 @@ class ModelSpec:
             raise ModelError(f"coverage {_shown(self.coverage)} is not between 0 and 1")
         if not isinstance(self.provenance, Mapping):
             raise ModelError("provenance is not a JSON object")
+        object.__setattr__(self, "template", _template(self.template))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -98,6 +113,16 @@ class ModelSpec:
 
 def _shown(value: object) -> str:
     return reprlib.repr(value)  # clipped: somebody else's value may be of any size
+
+
+def _template(value: object) -> Template:
+    """JSON has lists where we have tuples."""
+    points = value if isinstance(value, list | tuple) else ()
+    pairs = [point for point in points if isinstance(point, list | tuple) and len(point) == 2]
+    numbers = [number for point in pairs for number in point if _is_number(number) and -1 <= number <= 2]
+    if not (len(points) == len(pairs) == 5 and len(numbers) == 10) or len(set(map(tuple, pairs))) < 5:
+        raise ModelError(f"template {_shown(value)} is not five different points (x, y) in shares of the side")
+    return tuple((float(x), float(y)) for x, y in pairs)
 
 
 def _is_number(value: object) -> bool:

@@ -8,32 +8,38 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
+from agedetect_runtime.rows import FaceRow, rows_of
+
 if TYPE_CHECKING:
     from agedetect_runtime.estimate import Result
+    from agedetect_runtime.finding import Finding
 
 _ERROR_CELLS = 30  # left free after the ages, so that most reasons fit on the row
+_FACE_HEADING = f"{'face':>6} {'width x height':>15} {'at':<12} {'score':<5}"
 
 
 def write_table(
-    file: TextIO, *, coverage: float | None = None, at_least: int | None = None
-) -> Callable[[Result], None]:
-    """Write the heading and return the function that writes a row.
+    file: TextIO, *, coverage: float | None = None, at_least: int | None = None, faces: bool = False
+) -> Callable[[Result | Finding], None]:
+    """Write the heading and return the function that writes the rows of an image.
 
     Without intervals an age is `34.2`; with them, of nominal coverage `coverage`, it is `34 (27-42)`. `at_least` adds
-    the probability of that age.
+    the probability of that age, `faces` which face of a photo it is, where and with which score.
     """
-    columns = [("age".rjust(7), _age) if coverage is None else (_interval_heading(coverage), _age_and_interval)]
+    columns = [(_FACE_HEADING, _face)] if faces else []
+    columns.append(("age".rjust(7), _age) if coverage is None else (_interval_heading(coverage), _age_and_interval))
     if at_least is not None:
         columns.append((f">={at_least}".rjust(7), partial(_probability, years=at_least)))
     heading = "".join(title for title, _ in columns)
     name_cells = max(20, min(60, shutil.get_terminal_size().columns - len(heading) - _ERROR_CELLS))
     file.write(f"{'file'.ljust(name_cells)}{heading}".rstrip() + "\n")
 
-    def write(result: Result) -> None:
-        name = fit(printable(str(result.source)), name_cells)
-        cells = "".join(cell(result) for _, cell in columns)
-        reason = f"  {printable(result.error)}" if result.error else ""
-        file.write(f"{name}{cells}{reason}".rstrip() + "\n")
+    def write(written: Result | Finding) -> None:
+        for row in rows_of(written):
+            name = fit(printable(str(row.result.source)), name_cells)
+            cells = "".join(cell(row) for _, cell in columns)
+            reason = f"  {printable(row.result.error)}" if row.result.error else ""
+            file.write(f"{name}{cells}{reason}".rstrip() + "\n")
         file.flush()
 
     return write
@@ -61,8 +67,16 @@ def fit(name: str, cells: int) -> str:
     return "…" + name[start:] + " " * left
 
 
-def _age(result: Result) -> str:
-    return ("-" if result.age is None else f"{result.age:.1f}").rjust(7)
+def _face(row: FaceRow) -> str:
+    if row.face is None:
+        return f"{'-':>6}".ljust(len(_FACE_HEADING))
+    x, y, width, height = (round(length) for length in row.face.box)
+    size, at = f"{width} x {height}", f"{x},{y}"
+    return f"{row.number:>6} {size:>15} {at:<12} {row.face.score:<5.2f}"
+
+
+def _age(row: FaceRow) -> str:
+    return ("-" if row.result.age is None else f"{row.result.age:.1f}").rjust(7)
 
 
 def level_text(level: float) -> str:
@@ -75,11 +89,12 @@ def _interval_heading(coverage: float) -> str:
     return f"{'age':>6} {level:<9}"
 
 
-def _age_and_interval(result: Result) -> str:
+def _age_and_interval(row: FaceRow) -> str:
     """In whole years, the ages aligned on their last digit.
 
     Rounding to the nearest year excludes no whole age that the interval contains: the coverage of whole ages stays.
     """
+    result = row.result
     age = "-" if result.age is None else str(round(result.age))
     interval = ""
     if result.low is not None and result.high is not None:
@@ -87,7 +102,8 @@ def _age_and_interval(result: Result) -> str:
     return f"{age:>6} {interval:<9}"
 
 
-def _probability(result: Result, years: int) -> str:
+def _probability(row: FaceRow, years: int) -> str:
+    result = row.result
     return ("-" if result.error is not None else f"{result.at_least(years):.2f}").rjust(7)
 
 

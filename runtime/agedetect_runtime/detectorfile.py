@@ -1,0 +1,39 @@
+"""The detector's file: the user's own, or ours, which is downloaded once and kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from agedetect_runtime.download import KnownFile, fetch, is_whole
+from agedetect_runtime.errors import AgedetectError
+
+# YuNet with a dynamic input, Apache-2.0: github.com/ShiqiYu/libfacedetection.train.
+YUNET = KnownFile(
+    "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/"
+    "0047ac24afb1a50a0c6105001c89d1b5b805dbf1/onnx/yunet_n_dynamic.onnx",
+    "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
+    322_906,
+)
+_NAME = "yunet_n_dynamic.onnx"
+
+
+def detector_file() -> Path:
+    """Our detector in the cache folder, downloaded there unless it is there already.
+
+    Raises AgedetectError where it can't be had; the message says what to put where.
+    """
+    place = cache_folder() / _NAME
+    if not is_whole(YUNET, place):
+        fetch(YUNET, place)
+    return place
+
+
+def cache_folder() -> Path:
+    """`AGEDETECT_CACHE`, or `~/.cache/agedetect`. Raises AgedetectError for a user without a home folder."""
+    if chosen := os.environ.get("AGEDETECT_CACHE"):
+        return Path(chosen).absolute()
+    try:
+        return Path.home() / ".cache" / "agedetect"
+    except RuntimeError as error:
+        raise AgedetectError("no home folder to keep the detector in; set AGEDETECT_CACHE to a folder") from error

@@ -93,7 +93,8 @@ def reference(photo: Photo, landmarks: NDArray[np.float64], side: int, samples: 
     points = Similarity.between(landmarks, TEMPLATE * side).inverse(grid)
     columns, rows = np.floor(points).astype(int).T
     pixels = np.asarray(photo.opened.rgb)[rows, columns].reshape(side, samples, side, samples, 3)
-    return pixels.mean(axis=(1, 3))
+    means: NDArray[np.float64] = pixels.mean(axis=(1, 3))
+    return means
 
 
 @pytest.mark.parametrize("scale", [1, 1.7, 3, 8.3])

@@ -43,7 +43,7 @@ def table(path: Path) -> list[list[str]]:
 
 def test_every_face_of_a_folder_is_cut_out(photos: Path, tmp_path: Path, detector: Path) -> None:
     out = tmp_path / "out"
-    done = crop(photos, out, "--detector", detector, "--size", 64, "--format", "png")
+    done = crop(photos, out, "--detector", detector, "--size", "64", "--format", "png")
     assert done.exit_code == 0, done.output
     assert done.output == f"3 faces of 4 photos in {out}, 2 in not_found.csv\n"
     assert table(out / "faces.csv") == [

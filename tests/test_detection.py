@@ -112,7 +112,8 @@ def test_what_stays_does_not_overlap_and_does_not_depend_on_the_order(
     rows: list[tuple[int, int, int, int, int]], data: st.DataObject
 ) -> None:
     def kept(order: list[tuple[int, int, int, int, int]]) -> list[list[float]]:
-        return one_each(candidates(*(tuple(map(float, row)) for row in order))).boxes.tolist()  # type: ignore[misc]
+        boxes: list[list[float]] = one_each(candidates(*order)).boxes.tolist()
+        return boxes
 
     distinct = list({row[:2] + row[4:]: row for row in rows}.values())
     once = kept(distinct)

@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 from PIL import Image
 
 from agedetect_runtime import (
@@ -86,6 +88,7 @@ def test_each_face_has_its_place_and_its_age_the_largest_first(estimator: AgeEst
     assert (large.landmarks.shape, round(large.score, 3)) == ((5, 2), 1.0)
     for face in (large, small):
         assert face.estimate.age == pytest.approx(RED_YEARS, abs=TOLERANCE_YEARS)
+        assert face.estimate.age is not None
         assert face.estimate.low == pytest.approx(face.estimate.age - 5)
     assert repr(small).startswith("FoundFace(32 x 32 at (312, 24), score=1.00, Estimate(<RGB image, 480 x 320>, age=")
 
@@ -107,7 +110,13 @@ def test_fifty_faces_go_through_the_model_in_its_batches(
     sizes: list[int] = []
     session = estimator._model.here().session
     run = session._run
-    monkeypatch.setitem(session.__dict__, "_run", lambda names, faces: (sizes.append(len(faces)), run(names, faces))[1])
+
+    def counted(names: list[str], faces: NDArray[np.uint8]) -> list[Any]:
+        sizes.append(len(faces))
+        found: list[Any] = run(names, faces)
+        return found
+
+    monkeypatch.setitem(session.__dict__, "_run", counted)
     photo = draw((640, 480), [(32 + 48 * column, 32 + 48 * row, 8) for column in range(10) for row in range(5)])
     (finding,) = estimator.find_many([photo])
     assert len(finding.faces) == 50

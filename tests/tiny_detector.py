@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -65,7 +66,7 @@ def _outputs_of(stride: int) -> list[NodeProto]:
     def name(kind: str) -> str:
         return f"{kind}_{stride}"
 
-    pool = {"strides": [stride] * 2, "count_include_pad": 1}
+    pool: dict[str, Any] = {"strides": [stride] * 2, "count_include_pad": 1}
     return [
         helper.make_node("AveragePool", ["share"], [name("cell")], kernel_shape=[stride] * 2, **pool),
         helper.make_node(

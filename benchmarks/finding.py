@@ -24,7 +24,7 @@ from PIL import Image
 from agedetect.data.labels import Label
 from agedetect.data.manifest import read_manifest
 from agedetect.evaluation.bootstrap import IntervalEstimate, mean_estimate, wilson
-from agedetect_runtime import AgeEstimator, Finding
+from agedetect_runtime import AgeEstimator, Finding, Result
 from agedetect_runtime.alignment import Similarity
 from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.detection import Face, find_faces
@@ -167,22 +167,36 @@ def ages(model: Path, manifest: Path, detector: Path | None) -> None:
     estimator = AgeEstimator(model, device="cpu", detector=detector or detector_file())
     labelled = [(str(path), label.age) for path, label in read_manifest(manifest) if isinstance(label, Label)]
     paths, truth = [path for path, _ in labelled], np.array([age for _, age in labelled])
-    plain = np.array([result.age for result in estimator.predict_many(paths)], float)
-    aligned = np.array([_age(finding) for finding in estimator.find_many(paths, largest=True)])
-    seen = np.isfinite(aligned)
-    before, after = (plain - truth)[seen], (aligned - truth)[seen]
-    rows = [
-        ["as they are", _years(np.abs(before)), f"{before.mean():+.2f}"],
-        ["with --find-faces", _years(np.abs(after)), f"{after.mean():+.2f}"],
-        ["the difference, picture by picture", _years(np.abs(after) - np.abs(before)), ""],
+    plain = np.array([_bounds(result) for result in estimator.predict_many(paths)], float)
+    aligned = np.array([_of_largest(finding) for finding in estimator.find_many(paths, largest=True)], float)
+    seen = np.isfinite(aligned[:, 0])
+    truth = truth[seen]
+    rows, errors = [], []
+    for name, (age, low, high) in (("as they are", plain[seen].T), ("with --find-faces", aligned[seen].T)):
+        errors.append(np.abs(age - truth))
+        covered = wilson(int(((low <= truth) & (truth <= high)).sum()), len(truth))
+        rows.append([name, _years(errors[-1]), f"{(age - truth).mean():+.2f}", _figure(covered, 100, "%")])
+    rows.append(["the difference, picture by picture", _years(errors[1] - errors[0]), "", ""])
+    rows.append(["always the median of these ages", _years(np.abs(np.median(truth) - truth)), "", ""])
+    heading = [
+        f"pictures with a face, {seen.sum()} of {len(paths)}",
+        "MAE, years (95%)",
+        "bias, years",
+        "coverage (95%)",
     ]
-    heading = [f"pictures with a face, {seen.sum()} of {len(paths)}", "MAE, years (95% interval)", "bias, years"]
     click.echo(table(heading, rows), nl=False)
 
 
-def _age(finding: Finding) -> float:
-    """Of the largest face; NaN where there is none."""
-    return next((face.estimate.age for face in finding.faces if face.estimate.age is not None), math.nan)
+def _bounds(result: Result) -> tuple[float, float, float]:
+    """Age, low and high; NaN where there is none."""
+    if result.age is None:
+        return math.nan, math.nan, math.nan
+    low, high = (result.age if bound is None else bound for bound in (result.low, result.high))
+    return result.age, low, high
+
+
+def _of_largest(finding: Finding) -> tuple[float, float, float]:
+    return next((_bounds(face.estimate) for face in finding.faces), (math.nan, math.nan, math.nan))
 
 
 def _sample(folder: str, count: int) -> list[str]:

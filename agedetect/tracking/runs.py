@@ -17,7 +17,9 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.utils.git_utils import get_git_commit
 
 from agedetect import __version__
@@ -52,13 +54,13 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     Ends as FINISHED, FAILED, or KILLED by Ctrl-C.
     """
     parent = mlflow.active_run()
-    if resume is None and parent is None and not any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN):
-        mlflow.set_experiment(EXPERIMENT)
+    chosen = resume is not None or any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN)
+    experiment_id = parent.info.experiment_id if parent else None if chosen else _own_experiment()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
     started = mlflow.start_run(
         run_id=resume,
-        experiment_id=parent.info.experiment_id if parent else None,
+        experiment_id=experiment_id,
         nested=parent is not None,
         log_system_metrics=True,
     )
@@ -76,6 +78,20 @@ def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
     finally:
         with _signals_ignored():
             mlflow.end_run(status)
+
+
+def _own_experiment() -> str:
+    """Its id, found or created; `mlflow.set_experiment` would set it for the whole process and every later store."""
+    client = MlflowClient()
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return client.create_experiment(EXPERIMENT)
+        except MlflowException:  # another process was faster, or MLflow says why it can't
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return found.experiment_id
 
 
 @contextmanager

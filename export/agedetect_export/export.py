@@ -69,7 +69,7 @@ def export_model(
     run_faces = None if options.precision == "float32" else compression.run_faces(model)
     with disk_errors(output), TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
         folder = Path(name)
-        file, report = _make(model, output.name, options, paths, run_faces, folder, log)
+        file, report = _make(model, output, options, paths, run_faces, folder, log)
         report_file = report_path(folder / output.name)
         report_file.write_text(report.to_json(), encoding="utf-8")
         with in_place({file: output, report_file: report_path(output)}, folder / "earlier"):
@@ -101,7 +101,7 @@ def _check_places(output: Path, force: bool) -> None:
 
 def _make(
     model: RegisteredModel,
-    name: str,
+    output: Path,
     options: ExportOptions,
     paths: list[Path],
     run_faces: RunFaces | None,
@@ -109,7 +109,7 @@ def _make(
     log: Log,
 ) -> tuple[Path, ParityReport]:
     """The file that ships, under the name it will have, and what is known of it."""
-    exact, file = folder / "exact" / name, folder / name
+    exact, file = folder / "exact" / output.name, folder / output.name
     exact.parent.mkdir()
     log(f"converting {model.name}")
     convert.convert(model.network, model.spec, exact)
@@ -117,7 +117,7 @@ def _make(
     report = parity.compare(model.network, model.spec, exact, paths, tolerance_years=options.tolerance_years)
     if not report.passed:
         log(report.to_text())
-        raise parity.ParityError(f"{name} was not written: parity failed: {printable(report.failures[0])}")
+        raise parity.ParityError(f"{output} was not written: parity failed: {printable(report.failures[0])}")
     if run_faces is None:
         exact.replace(file)
     else:
@@ -127,7 +127,7 @@ def _make(
         report = dataclasses.replace(report, precision=compressed)
         if not compressed.passed:
             log(compressed.to_text())
-            raise compression.PrecisionError(f"{name} was not written: {compressed.failures[0]}")
+            raise compression.PrecisionError(f"{output} was not written: {compressed.failures[0]}")
     convert.write_spec(file, _with_provenance(model, report))
     AgeEstimator(file, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship
     return file, report

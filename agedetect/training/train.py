@@ -14,9 +14,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from agedetect import __version__
 from agedetect.config import TrainConfig
 from agedetect.data.faces import Face, FaceSet, read_faces, require_few_skipped
 from agedetect.data.protocols import PROTOCOLS
@@ -25,21 +23,20 @@ from agedetect.errors import ConfigError, DataError, RunError
 from agedetect.evaluation.evaluate import evaluate_run
 from agedetect.evaluation.leakage import training_duplicates
 from agedetect.evaluation.predictions import Predictions
-from agedetect.evaluation.result import Evaluation
 from agedetect.models.conformal import faces_to_calibrate, fit_conformal
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import AgeModel, build_model
-from agedetect.reports.model_card import card
 from agedetect.tracking.checkpoints import Checkpoint, Epoch, best_weights, read_checkpoint, save_checkpoint
 from agedetect.tracking.folds import Fold, log_folds, read_folds
 from agedetect.tracking.reading import read_config
-from agedetect.tracking.registry import Registered, log_model, register
+from agedetect.tracking.registry import Registered
 from agedetect.tracking.runs import Run, open_run
 from agedetect.training.curves import curves
 from agedetect.training.distributed import close, keep_freed_memory, open_fabric, to_numpy
 from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
-from agedetect_runtime.spec import MAX_AGE, MIN_AGE, ModelSpec
+from agedetect.training.registration import report_and_register
+from agedetect_runtime.spec import MIN_AGE
 
 log = logging.getLogger("agedetect")
 
@@ -137,7 +134,7 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
                 training_median=median,
                 duplicates=on_duplicates,
             )
-            registered = _report(run, calibrated, face_set, splits, result)
+            registered = report_and_register(run, calibrated, face_set, splits, result)
             trained = TrainedRun(run_id=run.id, metrics=result.metrics(), logged=registered, history=tuple(history))
     close(fabric)
     return trained
@@ -195,51 +192,3 @@ def _calibrate(fit: Fit, validation: tuple[Face, ...], coverage: float) -> Calib
 def _predict(fit: Fit, model: CalibratedModel, faces: tuple[Face, ...]) -> Predictions:
     columns = map(to_numpy, model.read(fit.predict(faces, "test")))
     return Predictions.of(faces, *columns, min_age=MIN_AGE)
-
-
-def _report(run: Run, model: CalibratedModel, face_set: FaceSet, splits: Splits, result: Evaluation) -> Registered:
-    """Logs the test metrics and the report, and the model with its spec and card."""
-    config = run.config
-    run.log_evaluation(result)
-    spec = describe(model, run, splits, result)
-    settings = {**config.to_dict(), "model_name": config.backbone_label}
-    text = card(spec, result, settings, splits, face_set, licence=config.data_licence)
-    spec = dataclasses.replace(spec, card=text)
-    uri = log_model(model.cpu().eval(), spec, _example(spec.image_size))
-    is_registered = config.registered_model_name != "none"
-    registered = register(uri, config.registered_model_name, spec) if is_registered else Registered(uri)
-    log.info("test MAE %.3f years (n=%d); model %s", result.overall.mae.value, result.n, registered.uri)
-    return registered
-
-
-def describe(model: CalibratedModel, run: Run, splits: Splits, result: Evaluation) -> ModelSpec:
-    """What the model's file will say about itself."""
-    config = run.config
-    metrics = result.metrics()
-    test = {name: metrics[name] for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10") if name in metrics}
-    return ModelSpec(
-        image_size=config.image_size,
-        resampling=model.model.resampling,
-        backbone=model.model.architecture,
-        min_age=MIN_AGE,
-        max_age=MAX_AGE,
-        coverage=config.coverage,
-        head=config.head,
-        provenance={
-            "agedetect": __version__,
-            "run_id": run.id,
-            "split": {"protocol": config.protocol, "seed": config.split_seed, "fold": max(config.fold, 0)},
-            "split_fingerprint": splits.fingerprint,
-            "test_fingerprint": splits.test_fingerprint,
-            "median_training_age": result.median.age,
-            "test": {"images": result.n, **test},
-            "data_licence": config.data_licence,
-        },
-    )
-
-
-def _example(size: int) -> NDArray[np.uint8]:
-    """A plain pattern, uint8 (1, S, S, 3): real faces would travel with every copy of the model."""
-    ramp = np.linspace(0, 255, size).astype(np.uint8)
-    grey = np.add.outer(ramp // 2, ramp // 2)
-    return np.stack([grey, grey[::-1], grey.T], axis=2)[None]

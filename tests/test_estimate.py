@@ -114,6 +114,7 @@ for row in AgeEstimator("model.onnx").predict_many(["a.jpg"]):
 """
 
 
+@pytest.mark.slow
 def test_a_strict_type_checker_accepts_the_use_and_finds_the_misuse(tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(USE)
     (tmp_path / "misuse.py").write_text(MISUSE)

@@ -138,7 +138,7 @@ WRONG_VALUES: tuple[Any, ...] = (
     [[[]]],
     {"expr_str": "1"},
 )
-FIELDS = ("format", "difficulty_knots", "flip_tta", "spec")
+FIELDS = ("format", "backbone_arguments", "difficulty_knots", "flip_tta", "spec")
 SPEC_FIELDS = (
     *("image_size", "resampling", "backbone", "min_age", "max_age", "precision"),
     *("coverage", "head", "card", "provenance", "schema"),
@@ -146,6 +146,7 @@ SPEC_FIELDS = (
 # Values among the wrong ones that are right for a field: JSON's own, and text where any text will do.
 HARMLESS = {
     ("flip_tta", "true"),
+    ("backbone_arguments", "{}"),
     ("card", '""'),
     ("card", json.dumps(WRONG_VALUES[6])),
     ("card", json.dumps(WRONG_VALUES[7])),

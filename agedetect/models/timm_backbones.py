@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,15 +46,11 @@ def create(
     network that this size or our exporter doesn't fit.
     """
     source = name.removeprefix(PREFIX)
-    make = partial(_create, name, source, pretrained=weights == "imagenet")
-    module = _create(name, source, pretrained=False, device="meta", **arguments)
-    wanted = module.pretrained_cfg["input_size"][1]
-    if module.pretrained_cfg.get("fixed_input_size") and image_size != wanted:
+    skeleton = _create(name, source, pretrained=False, device="meta", **arguments)
+    wanted = skeleton.pretrained_cfg["input_size"][1]
+    if skeleton.pretrained_cfg.get("fixed_input_size") and image_size != wanted:
         arguments = {**arguments, "img_size": image_size}
-    try:
-        module = make(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"{name}: it takes images of {wanted} px only: --image-size {wanted}") from error
+    module = _create(name, source, pretrained=weights == "imagenet", **arguments)
     if weights not in ("imagenet", "none"):
         load_exactly(module, read_weights(Path(weights)), "classifier", weights)
     architecture = f"{PREFIX}{module.pretrained_cfg['architecture']}"
@@ -91,8 +86,9 @@ def feature_width(module: nn.Module, name: str, image_size: int) -> int:
 def _create(name: str, source: str, **arguments: Any) -> Any:
     try:
         return _timm().create_model(source, num_classes=0, **arguments)
-    except TypeError:
-        raise
+    except TypeError as error:
+        given = ", ".join(f"{key}={value}" for key, value in arguments.items() if key in _ARGUMENTS)
+        raise ConfigError(f"{name}: this network does not take {given}; give the --image-size that it has") from error
     except Exception as error:  # timm and huggingface_hub raise a dozen types: no network, no such name, a bad file
         reason = " ".join(str(error).split())[:120]
         raise WeightsError(

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agedetect import __version__
-from agedetect.config import RENAMED, TrainConfig
+from agedetect.config import EVALUATION_SPLITS, RENAMED, TrainConfig
 from agedetect.errors import ConfigError
 from agedetect.tracking.signals import stop_signals
 from agedetect_runtime.terminal import needs_extra, one_line_errors
 
 if TYPE_CHECKING:
     from agedetect.reports.report import ComparisonReport, EvaluationReport
-
-SPLITS = ("auto", "test", "validation", "all")
 
 
 def _current_name(name: str) -> str:
@@ -129,7 +127,7 @@ def audit_command(data: Path, output: Path) -> None:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--split",
-    type=click.Choice(SPLITS),
+    type=click.Choice(EVALUATION_SPLITS),
     default="auto",
     help="auto: the test split if MODEL was trained on DATA, else all.",
 )

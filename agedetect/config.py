@@ -25,6 +25,7 @@ LOSSES = ("auto", *HEAD_OF_LOSS)
 DEFAULT_LOSS = {"regression": "mse", "distribution": "soft_labels"}
 AUGMENTATIONS = ("flip", "rotate", "crop", "affine", "colour", "blur", "jpeg", "erase")
 SCHEDULES = ("plateau", "cosine")
+EVALUATION_SPLITS = ("auto", "test", "validation", "all")
 RENAMED = {"full_learning_rate": "finetune_learning_rate", "flip_average": "flip_tta"}  # former names, for one version
 
 

@@ -82,7 +82,7 @@ def main(
             rates = " | ".join(f"{rate:,.0f}" for rate in item.images_per_second)
             click.echo(f"| {backbone} | {size} | {item.precision} | {item.megabytes:.1f} | {rates} | {ratio:.2f} |")
     if trained:
-        points = [point for uri in trained for point in judge_trained(uri, threads=threads, seconds=seconds)]
+        points = [point for uri in trained for point in measure_trained(uri, threads=threads, seconds=seconds)]
         plot(points, figure)
 
 
@@ -142,7 +142,7 @@ def best_seconds(runs: Sequence[Callable[[], object]], seconds: float) -> list[f
     return best
 
 
-def judge_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
+def measure_trained(uri: str, *, threads: int, seconds: float) -> Iterator[Point]:
     """Convert and quantize as the exporter does; the MAE is on the run's validation faces."""
     trained = load_registered_model(uri)
     faces = compression.run_faces(trained)

@@ -203,7 +203,7 @@ def test_the_validation_is_of_the_averaged_weights(splits: Splits) -> None:
     assert (ages - true).abs().mean().item() == pytest.approx(epoch.metrics.mae, abs=1e-4)  # float32 against float64
 
 
-def test_without_averaging_the_weights_are_judged_as_they_are(splits: Splits) -> None:
+def test_without_averaging_the_weights_are_evaluated_as_they_are(splits: Splits) -> None:
     fit = make_fit(splits, epochs=1, head_epochs=0, ema_decay=0.0)
     ((_, snapshot),) = fit.epochs()
     assert snapshot.evaluated is snapshot.model

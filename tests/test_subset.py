@@ -1,4 +1,4 @@
-"""Which faces a model is judged on: never those that trained it, unless it is said."""
+"""Which faces a model is evaluated on: never those that trained it, unless it is said."""
 
 from __future__ import annotations
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agedetect.config import EVALUATION_SPLITS
 from agedetect.data.faces import Face, FaceSet
 from agedetect.data.protocols import PROTOCOLS
 from agedetect.data.splits import Splits, fingerprint, split_faces
 from agedetect.errors import DataError
 from agedetect_runtime import ModelSpec
 
-SPLITS = ("auto", "test", "validation", "all")
 TEST_WHY = "the test split of the model's own training run: neither training nor the choice of a model saw it"
 _SAME = "train both on one split, or compare on faces that trained neither"
 
@@ -30,12 +30,12 @@ class EvaluationSet:
 
 
 def choose_faces(face_set: FaceSet, spec: ModelSpec, split: str = "auto") -> EvaluationSet:
-    """`split` is one of SPLITS; "auto" is the test split of the model's own run, or all faces of other data.
+    """`split` is one of EVALUATION_SPLITS; "auto" is the test split of the model's own run, else all faces.
 
     Raises DataError for another name, and for a split that this data doesn't give.
     """
-    if split not in SPLITS:
-        raise DataError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    if split not in EVALUATION_SPLITS:
+        raise DataError(f"split {split!r} is none of {', '.join(EVALUATION_SPLITS)}")
     splits = own_split(face_set.faces, spec.provenance)
     if splits is None:
         if split in ("test", "validation"):

@@ -85,7 +85,7 @@ class ParityReport:
         return known | (self.precision.metrics() if self.precision else {})
 
     def verdicts(self) -> dict[str, str]:
-        """For the tags of a model version: one name and line for each judgement."""
+        """For the tags of a model version: one name and line for each check."""
         reduced = {f"onnx_{self.precision.precision}": self.precision.verdict} if self.precision else {}
         return {"onnx_parity": self.verdict, **reduced}
 

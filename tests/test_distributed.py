@@ -13,7 +13,7 @@ from torchvision.ops import StochasticDepth
 
 from agedetect.errors import ConfigError
 from agedetect.models.shared_batch import SharedDropout, share_batches
-from agedetect.training.distributed import gather_rows, open_fabric, use_bfloat16
+from agedetect.training.distributed import close, gather_rows, open_fabric, use_bfloat16
 
 STEPS, BATCH = 6, 8
 
@@ -51,6 +51,7 @@ def train_a_share(rank: int, world: int, folder: str) -> None:
     faces = torch.randn(7, 3, 9, 9, dtype=torch.float64, generator=generator)
     answers = gather_rows(fabric, model.eval()(faces[rank::world]).detach(), len(faces))
     torch.save({**model.state_dict(), "answers": answers}, Path(folder) / f"{world}-{rank}.pt")
+    close(fabric)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A picture whose face is of another size, turned or shifted: to train on, and to measure what the crop does to ages."""
+"""A picture with its face of another size, turned or shifted: for training, and to measure what the crop matters."""
 
 from __future__ import annotations
 

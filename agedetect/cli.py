@@ -101,10 +101,16 @@ def _of_folds(errors: list[float]) -> str:
 @main.command("audit")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), default="audit", help="Folder for the report.")
-def audit_command(data: Path, output: Path) -> None:
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    help="A YuNet file; by default ours, if it was downloaded before: an audit downloads nothing.",
+)
+def audit_command(data: Path, output: Path, detector: Path | None) -> None:
     """Report what DATA contains before anything is trained on it.
 
-    DATA is a folder, an archive or a CSV manifest of labelled faces.
+    DATA is a folder, an archive or a CSV manifest of labelled faces. With a face detector at hand, the report also says
+    whether the faces of a sample are cut as the models expect.
 
     \b
     agedetect audit UTKFace_data --output audit
@@ -114,9 +120,13 @@ def audit_command(data: Path, output: Path) -> None:
         from agedetect.data.faces import read_faces
         from agedetect.reports.audit_text import format_audit
         from agedetect.reports.write import write_audit
+        from agedetect_runtime.detectorfile import cached_detector
+        from agedetect_runtime.yunet import YuNet
 
+        file = detector or cached_detector()
+        yunet = YuNet.open(file) if file else None  # before the images are read, which takes longer
         face_set = read_faces(data)
-        report = audit(face_set)
+        report = audit(face_set, yunet)
         written = write_audit(report, face_set, output)
     click.echo(format_audit(report))
     click.echo(f"\nWritten: {', '.join(map(str, written))}")

@@ -38,8 +38,8 @@ def placement_lines(found: Placement | None) -> list[str]:
     ]
     if found.is_off:
         lines.append(
-            f"The faces are not cut as the models expect (more than {OFF:.0%} off): cut them anew with `agedetect crop` "
-            "or evaluate with --find-faces; as they are, their ages come out worse."
+            f"The faces are not cut as the models expect (more than {OFF:.0%} off): cut them anew with "
+            "`agedetect crop`, or evaluate with --find-faces; as they are, their ages come out worse."
         )
     return lines
 

@@ -6,9 +6,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 
+from agedetect.cli import main
 from agedetect.data.faces import read_faces
 from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect.evaluation.evaluate import no_bar
@@ -145,6 +147,9 @@ def test_the_aim_is_met_or_missed_by_the_whole_interval(
     assert found.verdict == verdict
 
 
-def test_every_factor_goes_to_its_bounds() -> None:
+def test_every_factor_goes_to_its_bounds_and_the_cost_is_said() -> None:
     assert (min(AMOUNTS["size"]), max(AMOUNTS["size"])) == (0.7, 1.4)
     assert (max(AMOUNTS["shift"]), max(AMOUNTS["turn"])) == (0.15, 30)
+    assert f"{PREDICTIONS_A_FACE} predictions for each" in " ".join(
+        CliRunner().invoke(main, ["evaluate", "--help"]).output.split()
+    )

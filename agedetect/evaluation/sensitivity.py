@@ -17,7 +17,7 @@ from agedetect.evaluation.pictures import moved
 from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.predictor import Predictor, Progress
 
-AIM_YEARS = 0.2  # what a detector's jitter may cost: less than a choice of the recipe brings (docs/faces.md)
+AIM_YEARS = 0.2  # the most that a slightly different crop, JITTER, may cost on average
 JITTER = (0.15, 15.0, 0.05, 0.05)  # the most that "random" changes: of the size, degrees, of the side twice
 AMOUNTS = {
     "size": (0.7, 0.8, 0.9, 1.1, 1.2, 1.3, 1.4),  # times

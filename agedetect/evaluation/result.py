@@ -55,7 +55,7 @@ class Median:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Ages in years, shares from 0 to 1; intervals at 95%, from `resamples` resamples of the images, or Wilson's.
+    """Ages in years, shares from 0 to 1; intervals at 95%, from `resamples` resamples of the photographs, or Wilson's.
 
     `omitted` counts the cells of each intersection that have fewer than `fewest` faces. `curve` is the cumulative
     score: the share of the faces whose error is at most so many years, from 0 to 20 by halves.
@@ -123,7 +123,7 @@ def evaluate_predictions(
 def _median(predictions: Predictions, training_median: float | None) -> Median:
     age = float(np.median(predictions.true)) if training_median is None else training_median
     of = "data" if training_median is None else "training"
-    return Median(age, of, mean_estimate(np.abs(predictions.true - age)))
+    return Median(age, of, mean_estimate(np.abs(predictions.true - age), predictions.clusters))
 
 
 def _plain(value: Any) -> Any:

@@ -121,8 +121,9 @@ def comparison_table(result: Comparison) -> Table:
             decimal(item.first_mae),
             decimal(item.second_mae),
             years(item.advantage, signed=True),
+            f"{item.p_value:.3f}",
             "yes" if item.significant else "no",
         )
         for item in (result.overall, *result.groups)
     ]
-    return Table(("group", "n", "MAE of A", "MAE of B", "B minus A (95% CI)", "significant"), rows)
+    return Table(("group", "n", "MAE of A", "MAE of B", "B minus A (95% CI)", "p", "significant"), rows)

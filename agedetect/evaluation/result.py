@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agedetect.evaluation.bootstrap import CONFIDENCE, RESAMPLES, IntervalEstimate, mean_estimate
-from agedetect.evaluation.gates import Gate, Reliability, gates, reliability
+from agedetect.evaluation.gates import Gate, PassRate, Reliability, gates, pass_rates, reliability
 from agedetect.evaluation.groups import FEWEST, groups_of, predicted_decades
 from agedetect.evaluation.leakage import Leakage
 from agedetect.evaluation.predictions import Predictions
@@ -70,6 +70,7 @@ class Evaluation:
     omitted: Mapping[str, int]
     curve: tuple[tuple[float, float], ...]
     gates: tuple[Gate, ...]
+    pass_rates: tuple[PassRate, ...]
     reliability: tuple[Reliability, ...]
     leakage: Leakage | None
     predictions: Predictions
@@ -114,6 +115,7 @@ def evaluate_predictions(
         omitted=omitted,
         curve=curve,
         gates=gates(predictions),
+        pass_rates=pass_rates(predictions),
         reliability=reliability(predictions),
         leakage=leakage,
         predictions=predictions,

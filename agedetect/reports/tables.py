@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect.evaluation.comparison import Comparison
+from agedetect.evaluation.gates import THRESHOLDS
 from agedetect.evaluation.result import INTERVAL_FAMILIES, Evaluation, GroupScores
 from agedetect.reports.format import as_percent, bounds, decimal, share, years
 from agedetect_runtime.table import level_text
@@ -80,6 +81,16 @@ def gate_table(result: Evaluation) -> Table:
             cells = [cell for rate in rates for cell in (share(rate.share), f"{rate.n:,}")]
             rows.append((f"{gate.threshold}", f"{gate.challenge}", *cells))
     return Table((*heading, "FNR (adults challenged)", "n"), rows)
+
+
+def pass_rate_table(result: Evaluation, thresholds: Sequence[int] = THRESHOLDS) -> Table:
+    """A row a threshold and year of true age."""
+    rows = [
+        (f"{item.threshold}", f"{item.age}", f"{item.passed.n:,}", share(item.passed.share))
+        for item in result.pass_rates
+        if item.threshold in thresholds
+    ]
+    return Table(("threshold", "true age", "n", "estimated at the threshold or older (95% CI)"), rows)
 
 
 def coverage_table(result: Evaluation) -> Table:

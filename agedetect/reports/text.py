@@ -7,9 +7,10 @@ from agedetect.evaluation.leakage import Leakage
 from agedetect.evaluation.result import Evaluation
 from agedetect.evaluation.significance import ALPHA
 from agedetect.reports.format import share, years
-from agedetect.reports.tables import Table, comparison_table, group_table, headlines
+from agedetect.reports.tables import Table, comparison_table, group_table, headlines, pass_rate_table
 from agedetect_runtime.table import printable
 
+SHOWN_THRESHOLD = 18  # of the table by year of age; the page has them all
 GATES = (
     "A gate passes everyone estimated at the challenge age or older and asks all others for proof of age. The false "
     "positive rate (FPR) is the share of minors passed, the false negative rate (FNR) the share of adults challenged; "
@@ -44,6 +45,7 @@ def format_evaluation(result: Evaluation) -> str:
                 f"  threshold {gate.threshold}, challenge age {gate.challenge}: FPR {share(passed.share)}, "
                 f"n={passed.n:,}; FNR {share(challenged.share)}, n={challenged.n:,}"
             )
+    lines += ["", "By year of true age", *_aligned(pass_rate_table(result, (SHOWN_THRESHOLD,)))]
     leakage = ["", leakage_sentence(result.leakage)] if result.leakage else []
     return "\n".join(map(printable, [*lines, *leakage, "", omitted_sentence(result)]))
 

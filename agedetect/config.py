@@ -106,8 +106,8 @@ class TrainConfig:
     schedule: str = parameter(
         "cosine",
         "Learning rate of the last phase: 'cosine' decays to zero, and the last epoch is kept; 'plateau' is lowered "
-        f"after {PLATEAU_EPOCHS} epochs that lower the validation MAE by less than {PLATEAU_THRESHOLD:.0%}, and the "
-        "best epoch is kept.",
+        f"after {PLATEAU_EPOCHS} epochs whose validation MAE is less than {PLATEAU_THRESHOLD:.0%} below the best, and "
+        "the best epoch is kept.",
         choices=SCHEDULES,
     )
     warmup_epochs: int | str = parameter(
@@ -163,7 +163,7 @@ class TrainConfig:
         found = []
         if self.model_name not in BACKBONES and not self.model_name.startswith("timm/"):
             found.append(f"model_name={self.model_name}: is none of {', '.join(BACKBONES)}, nor timm/NAME")
-        if self.head_epochs != AUTO and int(self.head_epochs) > self.epochs:
+        if isinstance(self.head_epochs, int) and self.head_epochs > self.epochs:
             found.append(f"head_epochs={self.head_epochs} is more than epochs={self.epochs}, the total")
         if self.start != AUTO and (self.start == "scratch") != (self.weights == "none"):
             found.append(f"start={self.start} does not go with weights={self.weights}; weights=none means scratch")

@@ -44,8 +44,8 @@ class FaceDataset(Dataset[Item]):
         else:
             moved = augment.geometric(open_rgb(face.path), self.augmentations, random)
             pixels = load_face(moved, self.image_size, self.resampling)
-        if not self.augmentations.isdisjoint(augment.PICTURE):
-            pixels = augment.photometric(pixels, self.augmentations, random)
+        if "colour" in self.augmentations:
+            pixels = augment.colour_jitter(pixels, random)
         if "erase" in self.augmentations:
             pixels = augment.random_erasing(pixels, random)
         return pixels[:, ::-1].copy() if flip else pixels

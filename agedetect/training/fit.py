@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from agedetect.config import TrainConfig
@@ -25,8 +25,9 @@ from agedetect.tracking.checkpoints import Epoch, Snapshot
 from agedetect.training.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
 from agedetect.training.distributed import gather_rows, to_numpy
 from agedetect.training.ema import exponential_moving_average
+from agedetect.training.optimizer import adamw, restore
 from agedetect.training.phases import Phase, plan
-from agedetect.training.progress import Bar, Progress
+from agedetect.training.progress import EVALUATION_IMAGE, TRAINING_IMAGE, Progress, work
 from agedetect.training.schedule import LearningRateSchedule
 
 Batch = tuple[Tensor, Tensor]
@@ -45,6 +46,7 @@ class Task:
     batches: Callable[[int], Iterable[Batch]]
     steps: int
     validate: Callable[[], Tensor]
+    work_per_image: int
     ema: AveragedModel | None = None
 
 
@@ -76,13 +78,24 @@ class Fit:
         done = start.epoch if start else 0
         if start:
             self.model.load_state_dict(start.model)
-        for phase in plan(self.config):
-            if done >= phase.last:
-                continue
+        phases = [phase for phase in plan(self.config) if phase.last > done]
+        left = work(
+            phases,
+            done,
+            train=len(self.train),
+            validation=len(self.validation),
+            batch_size=self.config.batch_size,
+            world=self.fabric.world_size,
+        )
+        with self.progress.bar("training", left):
+            yield from self._phases(phases, start, done)
+
+    def _phases(self, phases: Sequence[Phase], start: Snapshot | None, done: int) -> Iterator[tuple[Epoch, Snapshot]]:
+        for phase in phases:
             task = self._head_task(phase) if phase.part == "head" else self._full_task(phase)
             schedule = LearningRateSchedule(task.optimizer, phase, self.config, task.steps)
             if start and done >= phase.first:
-                task.optimizer.load_state_dict(start.optimizer)
+                restore(task.optimizer, start.optimizer)
                 schedule.load_state_dict(start.scheduler)
                 if task.ema:
                     task.ema.load_state_dict(start.ema)
@@ -93,8 +106,8 @@ class Fit:
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # dropout's stream: the epoch's own
         images = task.steps * self.config.batch_size
         began = time.perf_counter()
-        with self.progress.bar(f"epoch {number}/{self.config.epochs} ({phase.part})", images) as bar:
-            loss = self._train(task, number, (number - phase.first) * task.steps, schedule, bar)
+        self.progress.label(f"epoch {number}/{self.config.epochs} ({phase.part})")
+        loss = self._train(task, number, (number - phase.first) * task.steps, schedule)
         speed = images / (time.perf_counter() - began)
         outputs, rate = task.validate(), schedule.current
         ages = torch.tensor([face.age for face in self.validation], device=outputs.device, dtype=torch.float32)
@@ -108,7 +121,7 @@ class Fit:
         states = self.model.state_dict(), ema, task.optimizer.state_dict(), schedule.state_dict()
         return epoch, Snapshot(number, *states)
 
-    def _train(self, task: Task, number: int, first_step: int, schedule: LearningRateSchedule, bar: Bar) -> float:
+    def _train(self, task: Task, number: int, first_step: int, schedule: LearningRateSchedule) -> float:
         """One pass over the training images. Returns their mean loss."""
         self.model.eval()
         task.module.train()
@@ -122,7 +135,7 @@ class Fit:
             if task.ema:
                 task.ema.update_parameters(self.model)
             total, steps = total + loss.detach(), steps + 1
-            bar.advance(self.config.batch_size, total, steps)
+            self.progress.advance(task.work_per_image * len(ages), total, steps)
         return float(cast(Tensor, self.fabric.all_reduce(total / steps, reduce_op="mean")))
 
     def _head_task(self, phase: Phase) -> Task:
@@ -146,7 +159,7 @@ class Fit:
             return outputs
 
         optimizer = self._adamw(self.model.head, phase)
-        return Task(self.model.head, self.model.head, optimizer, epoch_batches, len(batches), validate)
+        return Task(self.model.head, self.model.head, optimizer, epoch_batches, len(batches), validate, 0)
 
     def _full_task(self, phase: Phase) -> Task:
         self.model.requires_grad_(True)
@@ -170,7 +183,7 @@ class Fit:
         def validate() -> Tensor:
             return self.map_faces(evaluated.eval(), self.validation, "validation")
 
-        return Task(self.model, module, optimizer, epoch_batches, len(batches), validate, ema)
+        return Task(self.model, module, optimizer, epoch_batches, len(batches), validate, TRAINING_IMAGE, ema)
 
     def predict(self, faces: Sequence[Face], label: str) -> Tensor:
         """The head's outputs, (N, C), in float32 and evaluation mode: what an exported file computes."""
@@ -183,11 +196,11 @@ class Fit:
         batches = OrderedBatches(len(faces), rank=self.fabric.global_rank, world=self.fabric.world_size)
         # TF32, cuDNN's default, isn't what the exported file computes.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with exact, self.progress.bar(label, len(batches.indexes)) as bar:
+        with exact, self.progress.bar(label, EVALUATION_IMAGE * len(batches.indexes)):
             rows = []
             for inputs, _ in self._loader(faces, batches):
                 rows.append(function(inputs))
-                bar.advance(len(inputs))
+                self.progress.advance(EVALUATION_IMAGE * len(inputs))
         return gather_rows(self.fabric, torch.cat(rows), len(faces))
 
     def _loader(
@@ -196,8 +209,8 @@ class Fit:
         size, seed = self.config.image_size, self.config.seed
         dataset = FaceDataset(faces, size, self.model.resampling, seed=seed, augmentations=augmentations)
         pinned = self.fabric.device.type == "cuda"
-        loaded = loader(dataset, batches, workers=self.config.workers, pinned=pinned)
+        loaded = loader(dataset, batches, workers=int(self.config.workers), pinned=pinned)
         return cast(Iterable[Batch], self.fabric.setup_dataloaders(loaded, use_distributed_sampler=False))
 
-    def _adamw(self, module: nn.Module, phase: Phase) -> AdamW:
-        return AdamW(module.parameters(), lr=phase.learning_rate, weight_decay=self.config.weight_decay)
+    def _adamw(self, module: nn.Module, phase: Phase) -> Optimizer:
+        return adamw(module, learning_rate=phase.learning_rate, weight_decay=self.config.weight_decay)

@@ -26,7 +26,7 @@ from agedetect.evaluation.predictions import Predictions
 from agedetect.models.conformal import faces_to_calibrate, fit_conformal
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import AgeModel, build_model
-from agedetect.tracking.checkpoints import Checkpoint, Epoch, best_weights, read_checkpoint, save_checkpoint
+from agedetect.tracking.checkpoints import Checkpoint, Epoch, kept_weights, read_checkpoint, save_checkpoint
 from agedetect.tracking.folds import Fold, log_folds, read_folds
 from agedetect.tracking.reading import read_config
 from agedetect.tracking.registry import Registered
@@ -36,6 +36,7 @@ from agedetect.training.distributed import close, keep_freed_memory, open_fabric
 from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
 from agedetect.training.registration import report_and_register
+from agedetect.training.start import resolve
 from agedetect_runtime.spec import MIN_AGE
 
 log = logging.getLogger("agedetect")
@@ -78,6 +79,9 @@ def train(
         config = dataclasses.replace(config, data_dir=faces.source)
     elif faces is not None:
         config, faces = dataclasses.replace(config, data_dir=str(faces)), None
+    config, started = resolve(config)
+    if not resume and int(os.environ.get("RANK", "0")) == 0:
+        log.info("%s", started)
     return _train_folds(faces, config, resume) if config.all_folds else _train_one(faces, config, resume)
 
 
@@ -116,7 +120,8 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
             log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
             run.log_data(face_set, splits)
         history = _fit(fit, run, checkpoint)
-        model.load_state_dict(fabric.broadcast(best_weights(run.id) if run else {}))
+        kept = kept_weights(run.id, keep_best=config.keeps_best) if run else {}
+        model.load_state_dict(fabric.broadcast(kept))
         calibrated = _calibrate(fit, splits.validation, config.coverage)
         # the one time that the test faces are looked at
         predict = partial(_predict, fit, calibrated)
@@ -176,7 +181,7 @@ def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch
         if run:
             run.log_epoch(epoch)
             run.log_figure("curves", curves(history))
-            save_checkpoint(history, snapshot)
+            save_checkpoint(history, snapshot, keep_best=run.config.keeps_best)
             run.resumable = True
             log.info("%s", epoch)
     return history

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agedetect.tracking.registry import Registered
     from agedetect.training.train import train
     from agedetect_export.report import ParityReport
+    from agedetect_runtime.yunet import YuNet
 
     Model = str | Path | Registered | Predictor
 
@@ -79,19 +80,38 @@ def evaluate(
     *,
     split: str = "auto",
     flip_tta: bool = False,
+    find_faces: bool = False,
+    detector: str | Path | None = None,
+    crop_sensitivity: int = 0,
     bar: OpenBar | None = None,
 ) -> EvaluationReport:
     """Evaluate a model on labelled faces; the report shows itself in a notebook, and has `to_frame` and `save`.
 
     `split` is "test", "validation" or "all"; "auto" is the test split if `faces` are those the model was trained on,
-    else all of them. With `flip_tta` each prediction is the mean over the face and its mirror image. `bar` opens a
-    progress bar. Raises AgedetectError if the model, the faces or the split can't be used.
+    else all of them. With `flip_tta` each prediction is the mean over the face and its mirror image.
+
+    With `find_faces` the pictures are any photos: the largest face of each is found and aligned onto the model's
+    template; a photo without one is listed in `result.context.finding` and counts in no figure. `detector` is a YuNet
+    file, by default the known one, downloaded once. `crop_sensitivity` is the number of faces, drawn with a seed, that
+    are estimated again larger, smaller, shifted and turned: 17 predictions each; 0 omits it.
+
+    `bar` opens a progress bar. Raises AgedetectError if the model, the faces or the split can't be used, if the
+    detector can't be had, and for `crop_sensitivity` with `find_faces`, which would undo the movements.
     """
     from agedetect.evaluation.evaluate import evaluate_model, no_bar
     from agedetect.reports.report import EvaluationReport
 
+    _check_finding(find_faces, detector, crop_sensitivity)
     predictor = load_model(model)
-    result = evaluate_model(predictor, _face_set(faces), split, flip_tta=flip_tta, bar=bar or no_bar)
+    result = evaluate_model(
+        predictor,
+        _face_set(faces),
+        split,
+        flip_tta=flip_tta,
+        detector=_open_detector(detector) if find_faces else None,
+        moved_faces=crop_sensitivity,
+        bar=bar or no_bar,
+    )
     return EvaluationReport(result)
 
 
@@ -102,6 +122,8 @@ def compare(
     *,
     split: str = "auto",
     flip_tta: bool = False,
+    find_faces: bool = False,
+    detector: str | Path | None = None,
     bar: OpenBar | None = None,
 ) -> ComparisonReport:
     """Compare two models, face by face, on faces that neither was trained on.
@@ -111,8 +133,16 @@ def compare(
     from agedetect.evaluation.evaluate import compare_models, no_bar
     from agedetect.reports.report import ComparisonReport
 
+    _check_finding(find_faces, detector)
     models = load_model(first), load_model(second)
-    result = compare_models(*models, _face_set(faces), split, flip_tta=flip_tta, bar=bar or no_bar)
+    result = compare_models(
+        *models,
+        _face_set(faces),
+        split,
+        flip_tta=flip_tta,
+        detector=_open_detector(detector) if find_faces else None,
+        bar=bar or no_bar,
+    )
     return ComparisonReport(result)
 
 
@@ -141,3 +171,20 @@ def _face_set(faces: FaceSet | str | Path) -> FaceSet:
     from agedetect.data.faces import FaceSet, read_faces
 
     return faces if isinstance(faces, FaceSet) else read_faces(Path(faces))
+
+
+def _check_finding(find_faces: bool, detector: str | Path | None, crop_sensitivity: int = 0) -> None:
+    from agedetect.errors import ConfigError
+
+    if detector is not None and not find_faces:
+        raise ConfigError(f"detector {detector}: it needs find_faces")
+    if crop_sensitivity < 0:
+        raise ConfigError(f"crop_sensitivity {crop_sensitivity} is not a number of faces")
+    if crop_sensitivity and find_faces:
+        raise ConfigError("crop_sensitivity moves pictures as they are, and find_faces would undo it: omit one of them")
+
+
+def _open_detector(detector: str | Path | None) -> YuNet:
+    from agedetect.evaluation.pictures import open_detector
+
+    return open_detector(detector)

@@ -116,10 +116,16 @@ def _of_folds(errors: list[float]) -> str:
 @main.command("audit")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), default="audit", help="Folder for the report.")
-def audit_command(data: Path, output: Path) -> None:
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    help="A YuNet file; by default ours, if it was downloaded before: an audit downloads nothing.",
+)
+def audit_command(data: Path, output: Path, detector: Path | None) -> None:
     """Report what DATA contains before anything is trained on it.
 
-    DATA is a folder, an archive or a CSV manifest of labelled faces.
+    DATA is a folder, an archive or a CSV manifest of labelled faces. With a face detector at hand, the report also says
+    whether the faces of a sample are cut as the models expect.
 
     \b
     agedetect audit UTKFace_data --output audit
@@ -129,9 +135,13 @@ def audit_command(data: Path, output: Path) -> None:
         from agedetect.data.faces import read_faces
         from agedetect.reports.audit_text import format_audit
         from agedetect.reports.write import write_audit
+        from agedetect_runtime.detectorfile import cached_detector
+        from agedetect_runtime.yunet import YuNet
 
+        file = detector or cached_detector()
+        yunet = YuNet.open(file) if file else None  # before the images are read, which takes longer
         face_set = read_faces(data)
-        report = audit(face_set)
+        report = audit(face_set, yunet)
         written = write_audit(report, face_set, output)
     click.echo(format_audit(report))
     click.echo(f"\nWritten: {', '.join(map(str, written))}")
@@ -152,7 +162,28 @@ def audit_command(data: Path, output: Path) -> None:
     is_flag=True,
     help="Test-time flip: average over a face and its mirror image. Intervals are calibrated without it.",
 )
-def evaluate_command(models: tuple[str, ...], data: Path, split: str, output: Path, flip_tta: bool) -> None:
+@click.option(
+    "--find-faces",
+    is_flag=True,
+    help="DATA are photos: find the largest face of each and align it as in training. Those without one don't count.",
+)
+@click.option("--detector", type=click.Path(path_type=Path), help="A YuNet file; by default ours, downloaded once.")
+@click.option(
+    "--crop-sensitivity",
+    type=click.IntRange(min=1),
+    metavar="FACES",
+    help="Also estimate so many faces, 500 say, larger, smaller, shifted and turned: 17 predictions for each.",
+)
+def evaluate_command(
+    models: tuple[str, ...],
+    data: Path,
+    split: str,
+    output: Path,
+    flip_tta: bool,
+    find_faces: bool,
+    detector: Path | None,
+    crop_sensitivity: int | None,
+) -> None:
     """Evaluate MODEL on the labelled faces in DATA, or compare it with OTHER.
 
     A model is an .onnx file, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder.
@@ -161,19 +192,29 @@ def evaluate_command(models: tuple[str, ...], data: Path, split: str, output: Pa
     \b
     agedetect evaluate model.onnx UTKFace_data --output evaluation
     agedetect evaluate models:/agedetect@champion models:/agedetect@candidate UTKFace_data
+    agedetect evaluate model.onnx photos.csv --find-faces
     """
     if len(models) > 2:
         raise click.UsageError(f"{len(models)} models: give one, or two to compare")
+    if detector and not find_faces:
+        raise click.BadParameter("it needs --find-faces", param_hint="'--detector'")
+    if crop_sensitivity and (find_faces or len(models) > 1):
+        raise click.BadParameter("it needs one model, without --find-faces", param_hint="'--crop-sensitivity'")
     with one_line_errors(), needs_extra("train"):
         from agedetect import compare, evaluate, load_model, read_faces
 
         first, *others = [load_model(model) for model in models]  # before the images are read, which takes longer
+        if find_faces and detector is None:
+            from agedetect_runtime.detectorfile import detector_file
+
+            detector = detector_file()
         faces = read_faces(data)
+        options: dict[str, Any] = {"split": split, "flip_tta": flip_tta, "find_faces": find_faces, "detector": detector}
         report: EvaluationReport | ComparisonReport
         if others:
-            report = compare(first, others[0], faces, split=split, flip_tta=flip_tta, bar=_bar)
+            report = compare(first, others[0], faces, **options, bar=_bar)
         else:
-            report = evaluate(first, faces, split=split, flip_tta=flip_tta, bar=_bar)
+            report = evaluate(first, faces, **options, crop_sensitivity=crop_sensitivity or 0, bar=_bar)
         written = report.save(output)
         click.echo(str(report))
     click.echo(f"\nWritten: {', '.join(map(str, written[:2]))}")

@@ -15,14 +15,17 @@ from PIL import Image
 
 from agedetect.data.faces import Face
 from agedetect.data.splits import split_faces
+from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect.evaluation.leakage import estimate_leakage, training_duplicates
 from agedetect.evaluation.predictions import Predictions
-from agedetect.evaluation.result import Context, Evaluation, evaluate_predictions
+from agedetect.evaluation.result import Context, Evaluation, FaceFinding, evaluate_predictions
+from agedetect.evaluation.sensitivity import AMOUNTS, CropSensitivity, MovedFaces
 from agedetect.reports import figures as error_figures
 from agedetect.reports import trust_figures
 from agedetect.reports.figures import figures
 from agedetect.reports.format import decimal
 from agedetect.reports.html import evaluation_page
+from agedetect.reports.tables import sensitivity_table
 from agedetect.reports.text import format_evaluation
 from agedetect.reports.thumbnails import worst_faces
 from agedetect.reports.write import write_evaluation
@@ -42,7 +45,7 @@ def predictions(faces: list[Face], seed: int = 0) -> Predictions:
 
 @pytest.fixture(scope="module")
 def full() -> Evaluation:
-    """Every section: groups and intersections, gates, intervals, probabilities, a leakage."""
+    """Every section: groups and intersections, gates, intervals, probabilities, moved faces, a leakage."""
     faces = imaginary_faces(np.random.default_rng(1).integers(1, 100, 900).astype(float).tolist(), groups=True)
     faces += [imaginary_face(face.age, number, face.gender, face.race, 1) for number, face in enumerate(faces[:90])]
     splits = split_faces(faces)
@@ -53,7 +56,23 @@ def full() -> Evaluation:
         CONTEXT,
         training_median=49,
         leakage=estimate_leakage(splits, judged, predictions(list(duplicates), 1)),
+        sensitivity=moved_faces(),
     )
+
+
+def moved_faces() -> CropSensitivity:
+    """Half a year worse with each amount of a factor."""
+
+    def step(factor: str, amount: float, place: float) -> MovedFaces:
+        growth = 0.5 * place
+        return MovedFaces(factor, amount, years_about(4 + growth), years_about(growth))
+
+    steps = (step(factor, amount, place) for factor in AMOUNTS for place, amount in enumerate(AMOUNTS[factor], 1))
+    return CropSensitivity(n=77, mae=years_about(4), steps=tuple(steps), random=step("random", 1, 0.3))
+
+
+def years_about(value: float) -> IntervalEstimate:
+    return IntervalEstimate(value, value - 0.1, value + 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +114,8 @@ def test_the_page_shows_every_figure_once(page: str, drawn: dict[str, str]) -> N
 
 def test_every_table_row_has_its_n(full: Evaluation, page: str) -> None:
     tables = parsed(page).findall(".//table")
-    # by age, gender, race and each intersection; gates twice, coverage, Brier scores and reliability
-    assert len(tables) == 3 + len([family for family in full.omitted if full.family(family)]) + 5
+    # by age, gender, race and each intersection; gates twice, coverage, Brier scores, reliability and moved faces
+    assert len(tables) == 3 + len([family for family in full.omitted if full.family(family)]) + 6
     for table in tables:
         heading = [cell.text for cell in table.findall("./thead/tr/th")]
         counts = [place for place, name in enumerate(heading) if name == "n"]
@@ -165,6 +184,38 @@ def test_the_rates_by_year_are_in_the_text_and_the_figure(full: Evaluation) -> N
         assert re.search(row, text, re.MULTILINE)
 
 
+def test_the_crop_sensitivity_s_curves_go_through_the_unmoved_faces(full: Evaluation) -> None:
+    assert full.sensitivity is not None
+    panels = trust_figures.crop_sensitivity(full.sensitivity).axes
+    assert panels[-1].get_title(loc="right") == "n = 77"
+    size, shift, turn = ([np.asarray(data).tolist() for data in axes.lines[0].get_data()] for axes in panels)
+    assert size == [[0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4], [4.5, 5, 5.5, 4, 6, 6.5, 7, 7.5]]
+    assert shift == [[0, 0.025, 0.05, 0.1, 0.15], [4, 4.5, 5, 5.5, 6]]
+    assert turn == [[0, 5, 10, 15, 20, 30], [4, 4.5, 5, 5.5, 6, 6.5]]
+
+
+def test_the_crop_sensitivity_s_table_has_each_movement_and_the_text_its_aim(full: Evaluation) -> None:
+    assert full.sensitivity is not None
+    rows = {row[0]: row[1:] for row in sensitivity_table(full.sensitivity).rows}
+    assert rows["as they are"] == ("77", "4.00 (3.90 to 4.10)", "-")
+    assert rows["shifted by 15.0% of the side"] == ("77", "6.00 (5.90 to 6.10)", "+2.00 (+1.90 to +2.10)")
+    assert rows["all three at random"] == ("77", "4.15 (4.05 to 4.25)", "+0.15 (+0.05 to +0.25)")
+    assert len(rows) == 2 + 16
+    text = format_evaluation(full)
+    assert "their MAE changes by +0.15 (+0.05 to +0.25) years; the aim of less than 0.2 is within the interval" in text
+    assert re.search(r"^  0\.7 times as large +77 +4\.50", text, re.MULTILINE)
+
+
+def test_photos_without_a_face_are_counted_and_the_first_are_named(full: Evaluation, drawn: dict[str, str]) -> None:
+    finding = FaceFinding(detector="d.onnx", pictures=997, without_face=tuple(f"{name}.jpg" for name in "abcdefg"))
+    found = replace(full, context=replace(CONTEXT, finding=finding))
+    said = "A face was found in 990 of 997 pictures (d.onnx); no figure counts the others: "
+    for text in (format_evaluation(found), evaluation_page(found, drawn, [])):
+        assert f"{said}a.jpg, b.jpg, c.jpg, d.jpg, e.jpg and 2 more." in text
+    all_found = replace(CONTEXT, finding=replace(finding, without_face=()))
+    assert "A face was found in 997 of 997 pictures (d.onnx).\n" in format_evaluation(replace(full, context=all_found))
+
+
 def test_figures_are_the_same_each_time(full: Evaluation, drawn: dict[str, str]) -> None:
     assert figures(full) == drawn
 
@@ -175,9 +226,10 @@ def test_a_model_with_an_age_alone_has_fewer_sections(drawn: dict[str, str], pag
     )
     fewer = figures(plain)
     root = parsed(evaluation_page(plain, fewer, worst_faces(plain.predictions)))
-    assert set(drawn) - set(fewer) == {"coverage_by_age", "reliability"}
+    assert set(drawn) - set(fewer) == {"coverage_by_age", "reliability", "crop_sensitivity"}
     sections, all_sections = ({heading.text for heading in root.iter("h2")} for root in (root, parsed(page)))
-    assert all_sections - sections == {"Prediction intervals", "Probabilities", "Duplicates and leakage"}
+    more = {"Prediction intervals", "Probabilities", "Crop sensitivity", "Duplicates and leakage"}
+    assert all_sections - sections == more
     assert "Age gates" in sections
 
 

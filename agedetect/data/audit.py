@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agedetect.data.faces import Face, FaceSet, Skipped
+from agedetect.data.placement import Placement, placement
+from agedetect_runtime.yunet import YuNet
 
 UNKNOWN = "unknown"
 TINY_PIXELS = 48
@@ -43,7 +45,8 @@ class Audit:
 
     `ages` and `decades` are histograms whose keys are whole years and ranges such as "20-29"; `groups` are
     counts by gender, race and "gender, race", "unknown" standing for what isn't known. `no_group` lists the
-    files without a group where others have one. `duplicates` lists conflicting ages first.
+    files without a group where others have one. `duplicates` lists conflicting ages first. `placement` is None where
+    there was no detector to look at the faces with.
     """
 
     source: str
@@ -64,14 +67,18 @@ class Audit:
     duplicates: tuple[Duplicates, ...]
     sizes: dict[str, int]
     odd_sizes: tuple[OddSize, ...]
+    placement: Placement | None = None
 
     @property
     def conflicts(self) -> tuple[Duplicates, ...]:
         return tuple(group for group in self.duplicates if group.conflicting)
 
 
-def audit(face_set: FaceSet) -> Audit:
-    """Count and compare; reads no image again. `face_set` holds one face at least, as read_faces gives it."""
+def audit(face_set: FaceSet, detector: YuNet | None = None) -> Audit:
+    """Count and compare, reading no image again, and with a `detector` look at a sample of the faces.
+
+    `face_set` holds one face at least, as read_faces gives it.
+    """
     faces = face_set.faces
     root = shared_folder(face_set)
     ages = [face.age for face in faces]
@@ -97,6 +104,7 @@ def audit(face_set: FaceSet) -> Audit:
         duplicates=_copies(faces, root),
         sizes=_counts(f"{width}x{height}" for width, height in sizes.elements()),
         odd_sizes=_odd_sizes(faces, sizes, root),
+        placement=None if detector is None else placement(faces, detector),
     )
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from agedetect.data.faces import Face
 from agedetect.errors import DataError
+from agedetect.evaluation.pictures import Prepare, as_it_is
 from agedetect.evaluation.predictions import Predictions
-from agedetect_runtime import AgeEstimator, ImageError, ModelError, ModelSpec
-from agedetect_runtime.images import load_face
+from agedetect_runtime import AgeEstimator, ModelError, ModelSpec
+from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.session import Ages
 
 BATCH = 32
@@ -35,21 +35,36 @@ class Predictor:
     predict_fn: Callable[[Batch], Ages] = field(repr=False)
 
     def predict(
-        self, faces: Sequence[Face], *, flip_tta: bool = False, progress: Progress = lambda count: None
+        self,
+        faces: Sequence[Face],
+        *,
+        flip_tta: bool = False,
+        prepare: Prepare = as_it_is,
+        progress: Progress = lambda count: None,
     ) -> Predictions:
         """Predictions for `faces`; `progress` is called with the size of each batch.
 
-        With `flip_tta` (test-time flip) each is the mean over the face and its mirror image. Raises DataError for an
-        image that can no longer be read, ModelError for a prediction that is no number.
+        With `flip_tta` (test-time flip) each is the mean over the face and its mirror image. `prepare` makes the
+        model's input; pictures in which it sees no face have no prediction. Raises DataError for an image that can no
+        longer be read and where no picture shows a face, ModelError for a prediction that is no number.
         """
+        shown: list[Face] = []
         batches = []
-        for batch in _batches(faces, self.spec):
-            ages = self.predict_fn(batch)
-            batches.append(_mean(ages, self.predict_fn(np.ascontiguousarray(batch[:, :, ::-1]))) if flip_tta else ages)
+        for batch in _batches(faces, lambda face: prepare(face, self.spec)):
+            pixels = [item for _, item in batch if item is not None]
+            if pixels:
+                shown += [face for face, item in batch if item is not None]
+                batches.append(self._ages(np.stack(pixels), flip_tta))
             progress(len(batch))
-        predictions = Predictions.of(faces, *map(_stacked, zip(*batches, strict=True)), min_age=self.spec.min_age)
+        if not batches:
+            raise DataError(f"no face was found in any of {len(faces):,} pictures: evaluate them as they are")
+        predictions = Predictions.of(shown, *map(_stacked, zip(*batches, strict=True)), min_age=self.spec.min_age)
         self._require_numbers(predictions)
         return predictions
+
+    def _ages(self, batch: Batch, flip_tta: bool) -> Ages:
+        ages = self.predict_fn(batch)
+        return _mean(ages, self.predict_fn(np.ascontiguousarray(batch[:, :, ::-1]))) if flip_tta else ages
 
     def _require_numbers(self, predictions: Predictions) -> None:
         columns = (predictions.age, predictions.low, predictions.high, predictions.probabilities)
@@ -82,23 +97,16 @@ def _stacked(parts: Sequence[Any]) -> Any:
     return None if parts[0] is None else np.concatenate(parts)
 
 
-def _batches(faces: Sequence[Face], spec: ModelSpec) -> Iterator[Batch]:
-    """Batches in order; the next one is decoded while the model works on this one."""
+def _batches(
+    faces: Sequence[Face], prepare: Callable[[Face], Batch | None]
+) -> Iterator[list[tuple[Face, Batch | None]]]:
+    """Batches in order; the next one is made ready while the model works on this one."""
 
-    def load(batch: Sequence[Face]) -> Batch:
-        return np.stack([_load(face, spec) for face in batch])
+    def begin(start: int) -> list[tuple[Face, Future[Batch | None]]]:
+        return [(face, pool.submit(prepare, face)) for face in faces[start : start + BATCH]]
 
-    starts = range(0, len(faces), BATCH)
-    with ThreadPoolExecutor(1) as pool:
-        loading = [pool.submit(load, faces[:BATCH])]
-        for start in chain(starts[1:], [None]):
-            if start is not None:
-                loading.append(pool.submit(load, faces[start : start + BATCH]))
-            yield loading.pop(0).result()
-
-
-def _load(face: Face, spec: ModelSpec) -> Batch:
-    try:
-        return load_face(face.path, spec.image_size, spec.resampling)
-    except ImageError as error:
-        raise DataError(f"{face.path}: {error}; it could be read a moment ago") from error
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        ready = begin(0)
+        for start in range(BATCH, len(faces) + BATCH, BATCH):
+            current, ready = ready, begin(start)
+            yield [(face, pixels.result()) for face, pixels in current]

@@ -16,16 +16,30 @@ from agedetect.evaluation.groups import FEWEST, groups_of, predicted_decades
 from agedetect.evaluation.leakage import Leakage
 from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.scores import Scores, score
+from agedetect.evaluation.sensitivity import CropSensitivity
 
 CURVE_YEARS = 20
 INTERVAL_FAMILIES = ("age", "predicted age", "gender", "race")  # of the groups whose coverage is shown
 
 
 @dataclass(frozen=True, kw_only=True)
+class FaceFinding:
+    """The largest face of each of `pictures` was found by `detector`, a file's name, and aligned onto the template.
+
+    `without_face` are the names of those that show none to it: no figure counts them.
+    """
+
+    detector: str
+    pictures: int
+    without_face: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """Which model was evaluated on what. `split` is "test", "validation" or "all"; `why` says what those faces are.
 
-    `skipped` files of the data gave no face. `nominal_coverage` is what the model's intervals promise.
+    `skipped` files of the data gave no face. `nominal_coverage` is what the model's intervals promise. `finding` is
+    None where the pictures were taken as they are.
     """
 
     model: str
@@ -34,6 +48,7 @@ class Context:
     why: str
     skipped: int = 0
     nominal_coverage: float | None = None
+    finding: FaceFinding | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,7 @@ class Evaluation:
     reliability: tuple[Reliability, ...]
     leakage: Leakage | None
     predictions: Predictions
+    sensitivity: CropSensitivity | None = None
     confidence: float = CONFIDENCE
     resamples: int = RESAMPLES
     fewest: int = FEWEST
@@ -97,7 +113,12 @@ class Evaluation:
 
 
 def evaluate_predictions(
-    predictions: Predictions, context: Context, *, training_median: float | None = None, leakage: Leakage | None = None
+    predictions: Predictions,
+    context: Context,
+    *,
+    training_median: float | None = None,
+    leakage: Leakage | None = None,
+    sensitivity: CropSensitivity | None = None,
 ) -> Evaluation:
     """`training_median` is the median age of the faces that trained the model, in years, where it is known."""
     groups, omitted = groups_of(predictions.faces)
@@ -119,6 +140,7 @@ def evaluate_predictions(
         reliability=reliability(predictions),
         leakage=leakage,
         predictions=predictions,
+        sensitivity=sensitivity,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agedetect.data.audit import Audit, Duplicates
+from agedetect.data.placement import OFF, Placement
 from agedetect.reports.format import age_text
 from agedetect_runtime.table import printable
 
@@ -13,8 +14,34 @@ _LISTED = 5
 
 
 def format_audit(result: Audit) -> str:
-    """Counts, the histogram by decade, groups, and the first few of each kind of doubtful file."""
-    return "\n".join([*_counts(result), *_histogram(result), *_groups(result), *_doubtful(result)])
+    """Counts, the histogram by decade, groups, the first few of each kind of doubtful file, and where the faces lie."""
+    lines = [*_counts(result), *_histogram(result), *_groups(result), *_doubtful(result)]
+    return "\n".join([*lines, "", *map(printable, placement_lines(result.placement))])
+
+
+def placement_lines(found: Placement | None) -> list[str]:
+    """Where the faces lie, and what to do where that is not where a model expects them."""
+    if found is None:
+        return [
+            "Not checked whether the faces are cut as the models expect: no face detector at hand. Give one with "
+            "--detector, or let `agedetect crop` download ours."
+        ]
+    if found.median is None or found.lower is None or found.upper is None:
+        return [
+            f"No face was found in {found.pictures:,} sampled pictures ({found.detector}): are they drawings, or cut "
+            "too tightly? Look at them before training."
+        ]
+    lines = [
+        f"Landmarks lie {found.median:.1%} of the side from the template (median of {found.found:,} faces; half of "
+        f"them {found.lower:.1%} to {found.upper:.1%}); no face was found in {found.pictures - found.found:,} of "
+        f"{found.pictures:,} sampled pictures ({found.detector})."
+    ]
+    if found.is_off:
+        lines.append(
+            f"The faces are not cut as the models expect (more than {OFF:.0%} off): cut them anew with "
+            "`agedetect crop`, or evaluate with --find-faces; as they are, their ages come out worse."
+        )
+    return lines
 
 
 def _counts(result: Audit) -> list[str]:

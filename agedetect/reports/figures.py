@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,15 +13,21 @@ from agedetect.evaluation.comparison import Comparison
 from agedetect.evaluation.result import CURVE_YEARS, Evaluation
 from agedetect.reports.style import BLUE, GREEN, INK, RED, figure_style, one_axes, to_svg, whiskers, with_n
 from agedetect.reports.thumbnails import WorstFace
-from agedetect.reports.trust_figures import age_gates, coverage_by_age, pass_rates_by_age, reliability_curve
+from agedetect.reports.trust_figures import (
+    age_gates,
+    coverage_by_age,
+    crop_sensitivity,
+    pass_rates_by_age,
+    reliability_curve,
+)
 
 
 def figures(result: Evaluation, only: Collection[str] = ()) -> dict[str, str]:
     """Name -> SVG text, of all figures or of `only` some.
 
-    Those of intervals and of probabilities are there where the model gives such.
+    Those of intervals and of probabilities are there where the model gives such, that of moved faces where some were.
     """
-    drawn = {
+    drawn: dict[str, Callable[[Evaluation], Figure]] = {
         "predicted_against_true": predicted_against_true,
         "cumulative_score": cumulative_score,
         "error_by_age": error_by_age,
@@ -34,6 +40,8 @@ def figures(result: Evaluation, only: Collection[str] = ()) -> dict[str, str]:
         drawn["coverage_by_age"] = coverage_by_age
     if result.reliability:
         drawn["reliability"] = reliability_curve
+    if sensitivity := result.sensitivity:
+        drawn["crop_sensitivity"] = lambda _: crop_sensitivity(sensitivity)
     with figure_style():
         return {name: to_svg(draw(result)) for name, draw in drawn.items() if not only or name in only}
 

@@ -14,6 +14,7 @@ from agedetect.evaluation.comparison import Comparison
 from agedetect.evaluation.result import Evaluation
 from agedetect.reports import format as formats
 from agedetect.reports import tables, text
+from agedetect.reports.audit_text import placement_lines
 from agedetect.reports.thumbnails import WorstFace, data_uri, jpeg_uri, thumbnail
 from agedetect_runtime.table import level_text, printable
 
@@ -74,5 +75,5 @@ def _environment() -> Environment:
     )
     environment.filters |= {"years": formats.years, "age": formats.age_text}
     environment.filters |= {"level": level_text, "thousands": "{:,}".format}
-    environment.globals |= {"tables": tables, "text": text}
+    environment.globals |= {"tables": tables, "text": text, "placement_lines": placement_lines}
     return environment

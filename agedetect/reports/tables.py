@@ -9,7 +9,8 @@ from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect.evaluation.comparison import Comparison
 from agedetect.evaluation.gates import THRESHOLDS
 from agedetect.evaluation.result import INTERVAL_FAMILIES, Evaluation, GroupScores
-from agedetect.reports.format import as_percent, bounds, decimal, share, years
+from agedetect.evaluation.sensitivity import CropSensitivity
+from agedetect.reports.format import MISSING, as_percent, bounds, decimal, share, years
 from agedetect_runtime.table import level_text
 
 SHOWN_MARGINS = (0, 3, 5, 7, 10, 15)  # years between the threshold and the challenge age
@@ -121,6 +122,19 @@ def brier_table(result: Evaluation) -> Table:
         for item in result.reliability
     ]
     return Table(("age", "n", "Brier score", "Brier score of the base rate"), rows)
+
+
+def sensitivity_table(found: CropSensitivity) -> Table:
+    """Each movement of the same faces, then all at once, at random."""
+    shown = {"size": "{:g} times as large", "shift": "shifted by {:.1%} of the side", "turn": "turned by {:g}°"}
+    rows = [("as they are", f"{found.n:,}", years(found.mae), MISSING)]
+    rows += [
+        (shown[step.factor].format(step.amount), f"{found.n:,}", years(step.mae), years(step.growth, signed=True))
+        for step in found.steps
+    ]
+    last = found.random
+    rows.append(("all three at random", f"{found.n:,}", years(last.mae), years(last.growth, signed=True)))
+    return Table(("faces", "n", "MAE (95% CI)", "growth (95% CI)"), rows)
 
 
 def comparison_table(result: Comparison) -> Table:

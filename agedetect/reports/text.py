@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from agedetect.evaluation.comparison import Comparison
 from agedetect.evaluation.leakage import Leakage
-from agedetect.evaluation.result import Evaluation
+from agedetect.evaluation.result import Evaluation, FaceFinding
+from agedetect.evaluation.sensitivity import JITTER, CropSensitivity
 from agedetect.evaluation.significance import ALPHA
 from agedetect.reports.format import share, years
-from agedetect.reports.tables import Table, comparison_table, group_table, headlines, pass_rate_table
+from agedetect.reports.tables import (
+    Table,
+    comparison_table,
+    group_table,
+    headlines,
+    pass_rate_table,
+    sensitivity_table,
+)
 from agedetect_runtime.table import printable
 
 SHOWN_THRESHOLD = 18  # of the table by year of age; the page has them all
@@ -21,6 +29,8 @@ NEAR_GATES = (
     "children, who are easy to recognise, make the overall FPR look low."
 )
 
+_NAMED = 5  # pictures without a face; evaluation.json has them all
+
 
 def format_evaluation(result: Evaluation) -> str:
     """The overall figures, then by decade, gender and race; intersections and further gates are in the files."""
@@ -30,6 +40,7 @@ def format_evaluation(result: Evaluation) -> str:
         f"{context.model} on {context.data}",
         f"{result.n:,} faces: {context.why}",
         *([skipped_sentence(context.skipped)] if context.skipped else []),
+        *([finding_sentence(context.finding)] if context.finding else []),
         "",
         *(f"{item.name.ljust(width)}  {item.text}" for item in figures),
         "",
@@ -46,12 +57,40 @@ def format_evaluation(result: Evaluation) -> str:
                 f"n={passed.n:,}; FNR {share(challenged.share)}, n={challenged.n:,}"
             )
     lines += ["", "By year of true age", *_aligned(pass_rate_table(result, (SHOWN_THRESHOLD,)))]
+    if found := result.sensitivity:
+        lines += ["", sensitivity_sentence(found), *_aligned(sensitivity_table(found))]
     leakage = ["", leakage_sentence(result.leakage)] if result.leakage else []
     return "\n".join(map(printable, [*lines, *leakage, "", omitted_sentence(result)]))
 
 
 def skipped_sentence(count: int) -> str:
     return f"Skipped files: {count:,} (unreadable, or without a valid label)."
+
+
+def finding_sentence(found: FaceFinding) -> str:
+    """How many pictures show a face; those that don't are in no figure, and here are the first of them."""
+    missing, shown = len(found.without_face), ", ".join(found.without_face[:_NAMED])
+    start = f"A face was found in {found.pictures - missing:,} of {found.pictures:,} pictures ({found.detector})"
+    if not missing:
+        return f"{start}."
+    more = f" and {missing - _NAMED:,} more" if missing > _NAMED else ""
+    return f"{start}; no figure counts the others: {shown}{more}."
+
+
+def sensitivity_sentence(found: CropSensitivity) -> str:
+    """What a crop that is a little off costs, and whether that is below the aim."""
+    size, degrees, shift, _ = JITTER
+    verdicts = {
+        "met": "is met",
+        "missed": "is missed",
+        "undecided": "is within the interval: more faces would tell",
+    }
+    growth = years(found.random.growth, signed=True)
+    return (
+        f"Crop sensitivity, {found.n:,} faces: scaled by up to {size:.0%}, shifted by {shift:.0%} of the side and "
+        f"turned by {degrees:g}° at random, their MAE changes by {growth} years; the aim of less than {found.aim:g} "
+        f"{verdicts[found.verdict]}."
+    )
 
 
 def baseline_sentence(result: Evaluation) -> str:

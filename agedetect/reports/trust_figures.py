@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from agedetect.evaluation.gates import NEAR_YEARS, Share
 from agedetect.evaluation.result import Evaluation
+from agedetect.evaluation.sensitivity import CropSensitivity
 from agedetect.reports.format import as_percent
-from agedetect.reports.style import INK, OF_THRESHOLD, one_axes, whiskers, with_n
+from agedetect.reports.style import BLUE, INK, OF_THRESHOLD, one_axes, whiskers, with_n
 
 _FEWEST_DRAWN = 10  # with fewer, the interval of the share would fill the figure; the table has them all
 
@@ -93,3 +94,26 @@ def reliability_curve(result: Evaluation) -> Figure:
     axes.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     axes.legend(loc="upper left")
     return figure
+
+
+def crop_sensitivity(found: CropSensitivity) -> Figure:
+    """MAE against the size, the shift and the turn of the same faces, intervals shaded; unmoved ones are the line."""
+    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    _draw_factor(panels[0], found, "size", "size of the face (times)", 1)
+    _draw_factor(panels[1], found, "shift", "shift (share of the side)", 0)
+    _draw_factor(panels[2], found, "turn", "turn (degrees)", 0)
+    panels[0].set_ylabel("MAE (years), 95% CI")
+    panels[2].set_title(f"n = {found.n:,}", fontsize=10, loc="right")
+    return figure
+
+
+def _draw_factor(axes: Axes, found: CropSensitivity, factor: str, label: str, unmoved: float) -> None:
+    steps = [(step.amount, step.mae) for step in found.steps if step.factor == factor]
+    amounts, errors = zip(*sorted([*steps, (unmoved, found.mae)]), strict=True)
+    axes.plot(amounts, [mae.value for mae in errors], color=BLUE, marker="o", markersize=4, linewidth=1.8)
+    low, high = zip(*(mae[1:] for mae in errors), strict=True)
+    if None not in low:  # one face has no interval
+        axes.fill_between(amounts, low, high, color=BLUE, alpha=0.15, linewidth=0)
+    axes.axhline(found.mae.value, color=INK, linestyle="--", linewidth=1)
+    axes.set_xlabel(label)

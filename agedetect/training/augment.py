@@ -6,20 +6,20 @@ All randomness comes from the given generator, which the dataset seeds with (see
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from agedetect.data.geometry import Filling, Movement, move
+
 Pixels = NDArray[np.uint8]
 
 MIN_AREA = 0.8  # of the picture, kept by "crop": Paplham & Franc (CVPR 2024) take the same
 # "affine": the crops that other people make of their pictures
 SCALE, AFFINE_DEGREES, SHIFT = (0.6, 1.25), 15.0, 0.07  # of the face's size; of the picture's side
-MARGIN = 0.75  # of the side, filled around the picture
-FILLINGS: tuple[Literal["reflect", "edge", "constant"], ...] = ("reflect", "edge", "constant")
+FILLINGS: tuple[Filling, ...] = ("reflect", "edge", "constant")
 COLOUR = 0.25  # brightness, contrast and saturation are multiplied by 1 - COLOUR to 1 + COLOUR
 ERASE_SHARE, ERASE_AREA, ERASE_RATIO = 0.3, (0.02, 0.15), (0.5, 2.0)  # Zhong et al., AAAI 2020
 
@@ -40,19 +40,10 @@ def geometric(image: Image.Image, chosen: Collection[str], random: Generator) ->
 
 def _affine(image: Image.Image, random: Generator) -> Image.Image:
     """Scale, rotate and shift the face; what lies outside the picture is its reflection, its edge or black."""
-    side = min(image.size)
     scale, degrees = np.exp(random.uniform(*np.log(SCALE))), random.uniform(-AFFINE_DEGREES, AFFINE_DEGREES)
-    shift_x, shift_y = random.uniform(-SHIFT, SHIFT, 2) * side
-    margin = int(MARGIN * side)
+    right, down = random.uniform(-SHIFT, SHIFT, 2)
     filling = FILLINGS[int(random.integers(len(FILLINGS)))]
-    padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), filling)
-    window = round(side / scale)
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    centre_x, centre_y = padded.shape[1] / 2 - shift_x, padded.shape[0] / 2 - shift_y
-    half = window / 2
-    turn = (cos, sin, centre_x - half * (cos + sin), -sin, cos, centre_y - half * (cos - sin))
-    filters = Image.Resampling.BILINEAR
-    return Image.fromarray(padded).transform((window, window), Image.Transform.AFFINE, turn, filters)
+    return move(image, Movement(scale, degrees, right, down), filling)
 
 
 def colour_jitter(pixels: Pixels, random: Generator) -> Pixels:

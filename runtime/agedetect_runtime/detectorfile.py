@@ -29,6 +29,15 @@ def detector_file() -> Path:
     return place
 
 
+def cached_detector() -> Path | None:
+    """Our detector where it was downloaded before; nothing is downloaded. A user without a home has none."""
+    try:
+        place = cache_folder() / _NAME
+    except AgedetectError:
+        return None
+    return place if is_whole(YUNET, place) else None
+
+
 def cache_folder() -> Path:
     """`AGEDETECT_CACHE`, or `~/.cache/agedetect`. Raises AgedetectError for a user without a home folder."""
     if chosen := os.environ.get("AGEDETECT_CACHE"):

@@ -81,6 +81,15 @@ def test_the_head_phase_looks_at_each_face_once(splits: Splits) -> None:
     assert sum(seen) == len(splits.train) + len(splits.validation)
 
 
+def test_each_view_of_a_face_is_augmented_in_its_own_way_every_time(splits: Splits) -> None:
+    fit = make_fit(splits, augment="flip,affine,colour")
+    faces = splits.validation[:8]
+    plain, one, again, other = (fit.predict(faces, "view", view=view) for view in (None, 0, 0, 1))
+    assert torch.equal(one, again)
+    for a, b in ((plain, one), (one, other)):
+        assert (a != b).any(dim=1).all()
+
+
 def test_the_full_phase_trains_everything(splits: Splits) -> None:
     fit = make_fit(splits, epochs=1, head_epochs=0)
     before = {name: value.clone() for name, value in fit.model.named_parameters()}

@@ -61,7 +61,9 @@ class Fit:
         train: Sequence[Face],
         validation: Sequence[Face],
         progress: Progress,
+        targets: Tensor | None = None,
     ) -> None:
+        """`targets` are what the training faces' labels are made of, as `distilled` takes them, instead of ages."""
         if len(train) < config.batch_size:
             raise DataError(
                 f"{len(train)} training faces do not fill one batch of {config.batch_size}: lower --batch-size"
@@ -71,7 +73,11 @@ class Fit:
         self.fabric, self.config, self.progress = fabric, config, progress
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         self.train, self.validation = train, validation
-        self.loss: Loss = choose_loss(config.loss_name, label_sigma=config.label_sigma)
+        ages = torch.tensor([face.age for face in train], dtype=torch.float32)
+        self.targets = ages if targets is None else targets
+        self.validation_loss: Loss = choose_loss(config.loss_name, label_sigma=config.label_sigma)
+        taught = targets is not None
+        self.loss: Loss = choose_loss(config.loss_name, label_sigma=config.label_sigma, taught=taught)
 
     def epochs(self, start: Snapshot | None = None) -> Iterator[tuple[Epoch, Snapshot]]:
         """Yields every epoch after `start`'s, or all of them, each with the state that it left."""
@@ -116,7 +122,7 @@ class Fit:
             raise RunError(f"epoch {number}: the loss is no longer a number: lower the learning rate of this phase")
         self.progress.validation_mae = metrics.mae
         schedule.after_epoch(metrics.mae)
-        epoch = Epoch(number, phase.part, loss, float(self.loss(outputs, ages)), metrics, rate, speed)
+        epoch = Epoch(number, phase.part, loss, float(self.validation_loss(outputs, ages)), metrics, rate, speed)
         ema = task.ema.state_dict() if task.ema else {}
         states = self.model.state_dict(), ema, task.optimizer.state_dict(), schedule.state_dict()
         return epoch, Snapshot(number, *states)
@@ -126,16 +132,16 @@ class Fit:
         self.model.eval()
         task.module.train()
         total, steps = torch.zeros((), device=self.fabric.device), 0
-        for inputs, ages in task.batches(number):
+        for inputs, targets in task.batches(number):
             schedule.before_step(first_step + steps)
-            loss = self.loss(task.forward(inputs), ages)
+            loss = self.loss(task.forward(inputs), targets)
             self.fabric.backward(loss)
             task.optimizer.step()
             task.optimizer.zero_grad()
             if task.ema:
                 task.ema.update_parameters(self.model)
             total, steps = total + loss.detach(), steps + 1
-            self.progress.advance(task.work_per_image * len(ages), total, steps)
+            self.progress.advance(task.work_per_image * len(targets), total, steps)
         return float(cast(Tensor, self.fabric.all_reduce(total / steps, reduce_op="mean")))
 
     def _head_task(self, phase: Phase) -> Task:
@@ -144,14 +150,14 @@ class Fit:
         self.model.head.requires_grad_(True)
         features = self.map_faces(self.model.features, self.train, "training features")
         evaluated = self.map_faces(self.model.features, self.validation, "validation features")
-        ages = torch.tensor([face.age for face in self.train], device=self.fabric.device, dtype=torch.float32)
+        targets = self.targets.to(self.fabric.device)
         batches = ShuffledBatches(len(self.train), self.config.batch_size, seed=self.config.seed)
 
         def epoch_batches(epoch: int) -> Iterator[Batch]:
             batches.epoch = epoch
             for keys in batches:
                 indexes = torch.tensor([index for _, index in keys], device=self.fabric.device)
-                yield features[indexes], ages[indexes]
+                yield features[indexes], targets[indexes]
 
         @torch.no_grad()
         def validate() -> Tensor:
@@ -174,7 +180,7 @@ class Fit:
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
         )
-        loaded = self._loader(self.train, batches, self.config.augmentations)
+        loaded = self._loader(self.train, batches, self.config.augmentations, self.targets)
 
         def epoch_batches(epoch: int) -> Iterable[Batch]:
             batches.epoch = epoch
@@ -185,29 +191,42 @@ class Fit:
 
         return Task(self.model, module, optimizer, epoch_batches, len(batches), validate, TRAINING_IMAGE, ema)
 
-    def predict(self, faces: Sequence[Face], label: str) -> Tensor:
-        """The head's outputs, (N, C), in float32 and evaluation mode: what an exported file computes."""
-        return self.map_faces(self.model, faces, label)
+    def predict(self, faces: Sequence[Face], label: str, *, view: int | None = None) -> Tensor:
+        """The head's outputs, (N, C), in float32 and evaluation mode: what an exported file computes.
+
+        With `view`, a number, of faces augmented as in training, each number in its own way.
+        """
+        return self.map_faces(self.model, faces, label, view=view)
 
     @torch.no_grad()
-    def map_faces(self, function: Callable[[Tensor], Tensor], faces: Sequence[Face], label: str) -> Tensor:
+    def map_faces(
+        self, function: Callable[[Tensor], Tensor], faces: Sequence[Face], label: str, *, view: int | None = None
+    ) -> Tensor:
         """`function` of every face, uint8 (B, S, S, 3) -> (B, ...); the processes share the work, each gets all."""
         self.model.eval()
-        batches = OrderedBatches(len(faces), rank=self.fabric.global_rank, world=self.fabric.world_size)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        batches = OrderedBatches(len(faces), rank=rank, world=world, epoch=view or 0)
+        augmentations = () if view is None else self.config.augmentations
         # TF32, cuDNN's default, isn't what the exported file computes.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with exact, self.progress.bar(label, EVALUATION_IMAGE * len(batches.indexes)):
             rows = []
-            for inputs, _ in self._loader(faces, batches):
+            for inputs, _ in self._loader(faces, batches, augmentations):
                 rows.append(function(inputs))
                 self.progress.advance(EVALUATION_IMAGE * len(inputs))
         return gather_rows(self.fabric, torch.cat(rows), len(faces))
 
     def _loader(
-        self, faces: Sequence[Face], batches: ShuffledBatches | OrderedBatches, augmentations: Collection[str] = ()
+        self,
+        faces: Sequence[Face],
+        batches: ShuffledBatches | OrderedBatches,
+        augmentations: Collection[str] = (),
+        targets: Tensor | None = None,
     ) -> Iterable[Batch]:
         size, seed = self.config.image_size, self.config.seed
-        dataset = FaceDataset(faces, size, self.model.resampling, seed=seed, augmentations=augmentations)
+        dataset = FaceDataset(
+            faces, size, self.model.resampling, seed=seed, augmentations=augmentations, targets=targets
+        )
         pinned = self.fabric.device.type == "cuda"
         loaded = loader(dataset, batches, workers=int(self.config.workers), pinned=pinned)
         return cast(Iterable[Batch], self.fabric.setup_dataloaders(loaded, use_distributed_sampler=False))

@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agedetect.config import TrainConfig
 from agedetect.data.faces import Face, FaceSet, read_faces, require_few_skipped
@@ -37,9 +38,12 @@ from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
 from agedetect.training.registration import report_and_register
 from agedetect.training.start import resolve
+from agedetect.training.teaching import fixed_address, load_teachers, teach
 from agedetect_runtime.spec import MIN_AGE
 
 log = logging.getLogger("agedetect")
+
+CALIBRATION_VIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +117,12 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
     _require_calibration(splits.validation, config)
     checkpoint = read_checkpoint(resume, splits) if resume else None
     model = _new_model(config, splits, "none" if checkpoint else config.weights)
-    fit = Fit(fabric, model, config, splits.train, splits.validation, Progress() if first else Progress(False))
+    progress = Progress() if first else Progress(False)
+    targets = None
+    if teachers := load_teachers(config.teacher_addresses, splits):
+        config = dataclasses.replace(config, teachers=",".join(map(fixed_address, teachers)))
+        targets = cast(Tensor, fabric.broadcast(teach(teachers, splits, progress) if first else None))
+    fit = Fit(fabric, model, config, splits.train, splits.validation, progress, targets)
     trained = TrainedRun()
     with open_run(config, resume) if first else nullcontext() as run:
         if run:
@@ -188,8 +197,10 @@ def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch
 
 
 def _calibrate(fit: Fit, validation: tuple[Face, ...], coverage: float) -> CalibratedModel:
-    outputs = fit.predict(validation, "calibration")
+    """On faces moved and coloured as in training: the intervals are for pictures that nobody cut as UTKFace's were."""
+    outputs = torch.cat([fit.predict(validation, "calibration", view=view) for view in range(CALIBRATION_VIEWS)])
     true = torch.tensor([face.age for face in validation], dtype=torch.float32, device=outputs.device)
+    true = true.repeat(CALIBRATION_VIEWS)
     age, probabilities = fit.model.age(outputs), fit.model.probabilities(outputs)
     return CalibratedModel(fit.model, fit_conformal(age, probabilities, true, coverage).to(outputs.device))
 

@@ -18,7 +18,7 @@ demo: .venv/ready
 
 DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no restriction" \
 	-P registered_model_name=agedetect-demo -P model_name=mobilenet_v2 -P weights=none -P image_size=64 \
-	-P epochs=24 -P head_epochs=0 -P finetune_learning_rate=0.002 -P schedule=cosine -P warmup_epochs=1
+	-P epochs=24 -P loss=soft_labels -P augment=flip,crop
 
 # In two processes, a file in one of them; "python -m pytest FILE" where one looks into a failure. tests/conftest.py sorts
 # the files, so that the longest is not the last. With more threads than cores, torch's wait for each other.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agedetect import __version__
-from agedetect.config import EVALUATION_SPLITS, RENAMED, TrainConfig
+from agedetect.config import AUTO, EVALUATION_SPLITS, RENAMED, TrainConfig
 from agedetect.errors import ConfigError
 from agedetect.tracking.signals import stop_signals
 from agedetect_runtime.terminal import needs_extra, one_line_errors
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def _current_name(name: str) -> str:
-    """Former names of options, taken until the next version; `mlflow run -P NAME=...` gives them with underscores."""
-    renamed = {"side": "split", "flip_average": "flip_tta", **RENAMED}
-    found = renamed.get(name.replace("-", "_"))
+    """Former names of options, taken until the next version; `mlflow run -P NAME=...` gives all with underscores."""
+    current = {item.name: item.name for item in dataclasses.fields(TrainConfig)}
+    found = {**current, "side": "split", "flip_average": "flip_tta", **RENAMED}.get(name.replace("-", "_"))
     return found.replace("_", "-") if found else name
 
 
@@ -43,11 +43,26 @@ def main() -> None:
     """Audit labelled faces, train age estimators on them, and evaluate models."""
 
 
+def number_or_auto(kind: type[int] | type[float]) -> Callable[[Any], Any]:
+    """For click: a number of the type `kind`, or the word that leaves the choice to training."""
+
+    def convert(value: Any) -> Any:
+        try:
+            return value if value == AUTO else kind(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} is no number of the type {kind.__name__}, nor {AUTO}") from error
+
+    convert.__name__ = f"{AUTO}|{kind.__name__}"  # click's metavar
+    return convert
+
+
 def config_options(command: Callable[..., None]) -> Callable[..., None]:
     """Every field of TrainConfig as an option: --data-dir, --model-name, ..."""
     for item in reversed(dataclasses.fields(TrainConfig)):
-        kind = type(item.default)
-        arguments: dict[str, Any] = {"type": kind, "default": item.default, "help": item.metadata["help"]}
+        kind = item.metadata["kind"]
+        is_number = item.default == AUTO and kind is not str
+        arguments: dict[str, Any] = {"default": item.default, "help": item.metadata["help"]}
+        arguments["type"] = number_or_auto(kind) if is_number else kind
         if item.metadata["choices"]:
             arguments["type"] = click.Choice(item.metadata["choices"])
         if kind is bool:  # `--name` alone, and `--name true`, which is what `mlflow run -P name=true` can say

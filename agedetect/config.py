@@ -11,8 +11,9 @@ from agedetect.data.protocols import PROTOCOLS
 from agedetect.errors import ConfigError
 
 BACKBONES = ("resnet50", "resnet34", "efficientnet_b0", "mobilenet_v2")
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "float32", "bfloat16")
+AUTO = "auto"
+DEVICES = (AUTO, "cpu", "cuda")
+PRECISIONS = (AUTO, "float32", "bfloat16")
 HEADS = ("distribution", "regression")
 HEAD_OF_LOSS = {
     "mse": "regression",
@@ -21,19 +22,45 @@ HEAD_OF_LOSS = {
     "soft_labels": "distribution",
     "dldl_v2": "distribution",
 }
-LOSSES = ("auto", *HEAD_OF_LOSS)
-DEFAULT_LOSS = {"regression": "mse", "distribution": "soft_labels"}
-AUGMENTATIONS = ("flip", "rotate", "crop", "affine", "colour", "blur", "jpeg", "erase")
-SCHEDULES = ("plateau", "cosine")
+LOSSES = (AUTO, *HEAD_OF_LOSS)
+DEFAULT_LOSS = {"regression": "mse", "distribution": "dldl_v2"}
+AUGMENTATIONS = ("flip", "crop", "affine", "colour", "erase")
+SCHEDULES = ("cosine", "plateau")
 EVALUATION_SPLITS = ("auto", "test", "validation", "all")
+# ReduceLROnPlateau. One epoch moves the MAE by up to 3% by chance (docs/results.md), so one alone decides nothing; EMA
+# gains less than 1% an epoch once the rate is too high, which torch's own threshold of 0.01% takes for progress.
+PLATEAU_EPOCHS, PLATEAU_THRESHOLD = 2, 0.02
 RENAMED = {"full_learning_rate": "finetune_learning_rate", "flip_average": "flip_tta"}  # former names, for one version
+REMOVED = ("plateau_epochs",)  # in the configs of earlier runs
+
+# What 'auto' stands for, by what the weights were trained on; docs/decisions.md says which of it is measured.
+RECIPES: dict[str, dict[str, float]] = {
+    "imagenet": {"head_epochs": 1, "finetune_learning_rate": 5e-4, "warmup_epochs": 1},
+    "faces": {"head_epochs": 4, "finetune_learning_rate": 8e-5, "warmup_epochs": 0},
+    "scratch": {"head_epochs": 0, "finetune_learning_rate": 2e-3, "warmup_epochs": 1},
+}
+STARTS = (AUTO, *RECIPES)
 
 
 def parameter(
-    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    kind: type | None = None,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
 ) -> Any:
-    """A field that becomes a command-line option; `low` and `high` are the least and largest values allowed."""
-    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+    """A field that becomes a command-line option; `low` and `high` are the least and largest values allowed.
+
+    `kind` is the type of the numbers that stand beside the default 'auto'.
+    """
+    metadata = {"help": help, "kind": kind or type(default), "choices": choices, "low": low, "high": high}
+    return field(default=default, metadata=metadata)
+
+
+def _by_start(name: str) -> str:
+    return "'auto': " + ", ".join(f"{recipe[name]:g} for {start}" for start, recipe in RECIPES.items()) + "."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +72,55 @@ class TrainConfig:
         "resnet50", "Backbone: resnet50, resnet34, efficientnet_b0, mobilenet_v2, or timm/NAME as timm names it."
     )
     weights: str = parameter("imagenet", "'imagenet' (the published ones, downloaded), 'none', or a state dict file.")
+    start: str = parameter(
+        AUTO,
+        "What the weights were trained on. 'auto': scratch for weights=none, faces where timm's configuration of the "
+        "backbone names a face-recognition data set or loss, else imagenet.",
+        choices=STARTS,
+    )
     epochs: int = parameter(20, "Total number of epochs, including the head phase.", low=1)
-    head_epochs: int = parameter(3, "Epochs of the head phase (linear probing), with the backbone frozen.", low=0)
+    head_epochs: int | str = parameter(
+        AUTO,
+        f"Epochs of the head phase (linear probing), with the backbone frozen. {_by_start('head_epochs')}",
+        kind=int,
+        low=0,
+    )
     learning_rate: float = parameter(1e-3, "AdamW learning rate in the head phase.", low=0)
-    finetune_learning_rate: float = parameter(5e-4, "AdamW learning rate in the fine-tuning phase.", low=0)
-    weight_decay: float = parameter(1e-2, "AdamW weight decay.", low=0)
+    finetune_learning_rate: float | str = parameter(
+        AUTO,
+        f"AdamW learning rate in the fine-tuning phase. {_by_start('finetune_learning_rate')}",
+        kind=float,
+        low=0,
+    )
+    weight_decay: float = parameter(1e-2, "AdamW weight decay, of all weights but norms and biases.", low=0)
     batch_size: int = parameter(32, "Batch size, over all processes together.", low=2)
     image_size: int = parameter(224, "Side of the square input image, in pixels.", low=32, high=1024)
     head: str = parameter("distribution", "A distribution over whole years, or a single value.", choices=HEADS)
     loss: str = parameter(
-        "auto", "'auto' is soft_labels for the distribution head, mse for the regression head.", choices=LOSSES
+        AUTO, "'auto' is dldl_v2 for the distribution head, mse for the regression head.", choices=LOSSES
     )
     use_focal_loss: bool = parameter(False, "Focal MSE, which weights the squared error by its size (regression head).")
+    teachers: str = parameter(
+        "none",
+        "Registered models, separated by commas, trained on the same split: half of each label is their mean "
+        "distribution (knowledge distillation). With soft_labels and dldl_v2.",
+    )
     label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
     dropout: float = parameter(0.1, "Dropout rate in the head.", low=0)
-    augment: str = parameter("flip,crop", "Any of flip,rotate,crop,affine,colour,blur,jpeg,erase, or 'none'.")
-    schedule: str = parameter("plateau", "Learning-rate schedule of the fine-tuning phase.", choices=SCHEDULES)
-    plateau_epochs: int = parameter(1, "Epochs without a better validation MAE before the rate is lowered.", low=0)
-    warmup_epochs: int = parameter(0, "Epochs of learning-rate warm-up in the fine-tuning phase.", low=0)
+    augment: str = parameter("flip,affine,colour", f"Any of {','.join(AUGMENTATIONS)}, or 'none'.")
+    schedule: str = parameter(
+        "cosine",
+        "Learning rate of the last phase: 'cosine' decays to zero, and the last epoch is kept; 'plateau' is lowered "
+        f"after {PLATEAU_EPOCHS} epochs whose validation MAE is less than {PLATEAU_THRESHOLD:.0%} below the best, and "
+        "the best epoch is kept.",
+        choices=SCHEDULES,
+    )
+    warmup_epochs: int | str = parameter(
+        AUTO,
+        f"Epochs of learning-rate warm-up in the fine-tuning phase. {_by_start('warmup_epochs')}",
+        kind=int,
+        low=0,
+    )
     ema_decay: float = parameter(0.998, "Decay of the weights' moving average (EMA) per step; 0 turns it off.", low=0)
     flip_tta: bool = parameter(False, "Test-time flip: average over a face and its mirror image.")
     coverage: float = parameter(0.9, "Nominal coverage of the prediction intervals.", low=0.5)
@@ -72,11 +130,11 @@ class TrainConfig:
     fold: int = parameter(-1, "Fold of the protocol; -1 trains all of them under a parent run.", low=-1)
     split_seed: int = parameter(0, "Random seed of the split.", low=0)
     seed: int = parameter(0, "Random seed of the initial head, the batches and the augmentation.", low=0)
-    device: str = parameter("auto", "Training device; 'cuda' never falls back to the CPU.", choices=DEVICES)
-    precision: str = parameter(
-        "auto", "'auto' is bfloat16 on a GPU that supports it, else float32.", choices=PRECISIONS
+    device: str = parameter(AUTO, "Training device; 'cuda' never falls back to the CPU.", choices=DEVICES)
+    precision: str = parameter(AUTO, "'auto' is bfloat16 on a GPU that supports it, else float32.", choices=PRECISIONS)
+    workers: int | str = parameter(
+        AUTO, "Number of processes that decode images. 'auto': all usable cores but one, from 1 to 8.", kind=int, low=0
     )
-    workers: int = parameter(2, "Number of processes that decode images.", low=0)
     data_licence: str = parameter(
         "UTKFace: non-commercial research only", "Licence of the faces, recorded in the model."
     )
@@ -95,6 +153,11 @@ class TrainConfig:
             low, high = item.metadata["low"], item.metadata["high"]
             if choices and value not in choices:
                 found.append(f"{item.name}={value}: is none of {', '.join(choices)}")
+            if value == AUTO == item.default:
+                continue
+            if isinstance(value, str) and item.metadata["kind"] is not str:
+                found.append(f"{item.name}={value}: is no number" + (", nor auto" if item.default == AUTO else ""))
+                continue
             if low is not None and not value >= low:
                 found.append(f"{item.name}={value}: must be at least {low:g}")
             if high is not None and not value <= high:
@@ -105,14 +168,20 @@ class TrainConfig:
         found = []
         if self.model_name not in BACKBONES and not self.model_name.startswith("timm/"):
             found.append(f"model_name={self.model_name}: is none of {', '.join(BACKBONES)}, nor timm/NAME")
-        if self.head_epochs > self.epochs:
+        if isinstance(self.head_epochs, int) and self.head_epochs > self.epochs:
             found.append(f"head_epochs={self.head_epochs} is more than epochs={self.epochs}, the total")
-        if self.loss_name == "focal_mse" and self.loss not in ("auto", "mse"):
+        if self.start != AUTO and (self.start == "scratch") != (self.weights == "none"):
+            found.append(f"start={self.start} does not go with weights={self.weights}; weights=none means scratch")
+        if self.loss_name == "focal_mse" and self.loss not in (AUTO, "mse"):
             found.append(f"use_focal_loss weighs the squared error: it does not go with loss={self.loss}")
         needed = "regression" if self.use_focal_loss else HEAD_OF_LOSS.get(self.loss, self.head)
         if needed != self.head:
             loss = "use_focal_loss" if self.use_focal_loss else f"loss={self.loss}"
             found.append(f"{loss} needs head={needed}, not head={self.head}")
+        if self.teacher_addresses and self.loss_name not in ("soft_labels", "dldl_v2"):
+            found.append(f"teachers teach soft_labels or dldl_v2, not loss={self.loss_name}")
+        if self.teacher_addresses and self.all_folds:
+            found.append(f"teachers: each fold of {self.protocol} has its own; choose one with fold")
         strange = [name for name in self.augmentations if name not in AUGMENTATIONS]
         if strange:
             found.append(f"augment: {', '.join(strange)}: is none of {', '.join(AUGMENTATIONS)}, nor 'none' alone")
@@ -136,6 +205,11 @@ class TrainConfig:
         return () if names == ("none",) else names
 
     @property
+    def teacher_addresses(self) -> tuple[str, ...]:
+        """The addresses in `teachers`; empty for 'none'."""
+        return () if self.teachers == "none" else tuple(name.strip() for name in self.teachers.split(","))
+
+    @property
     def backbone_label(self) -> str:
         """`model_name` without the folders of this machine."""
         kind, colon, place = self.model_name.partition(":")
@@ -147,11 +221,20 @@ class TrainConfig:
         return self.fold < 0 and PROTOCOLS[self.protocol].folds > 1
 
     @property
+    def keeps_best(self) -> bool:
+        """Whether the epoch with the lowest validation MAE is kept instead of the last one.
+
+        A plateau needs it, as it may end anywhere. A cosine ends where it should, and what the validation faces didn't
+        choose, they can calibrate.
+        """
+        return self.schedule == "plateau"
+
+    @property
     def loss_name(self) -> str:
         """The loss that 'auto' and `use_focal_loss` stand for."""
         if self.use_focal_loss:
             return "focal_mse"
-        return DEFAULT_LOSS[self.head] if self.loss == "auto" else self.loss
+        return DEFAULT_LOSS[self.head] if self.loss == AUTO else self.loss
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by its name, as logged to MLflow."""
@@ -159,8 +242,10 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """From what `to_dict` gave, former names included. Raises ConfigError for an unknown name."""
-        values = {RENAMED.get(name, name): value for name, value in values.items()}
+        """From what `to_dict` gave, of an earlier version too. Raises ConfigError for an unknown name."""
+        if not values.keys().isdisjoint(REMOVED) and (values.get("loss"), values.get("head")) == (AUTO, "distribution"):
+            values = {**values, "loss": "soft_labels"}  # what 'auto' was then
+        values = {RENAMED.get(name, name): value for name, value in values.items() if name not in REMOVED}
         unknown = sorted(set(values) - {item.name for item in fields(cls)})
         if unknown:
             raise ConfigError(f"unknown parameter {', '.join(unknown)}")

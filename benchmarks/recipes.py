@@ -30,7 +30,9 @@ PLAIN = (
     "--head regression --augment flip --schedule plateau --warmup-epochs 0 --ema-decay 0 --finetune-learning-rate 3e-4"
 )
 BASE = "--augment flip,crop --loss dldl_v2 --schedule cosine --warmup-epochs 1"
-DEFAULT = "--augment flip,crop --loss soft_labels --schedule plateau --warmup-epochs 1"
+FORMER = (
+    "--augment flip,crop --loss soft_labels --schedule plateau --warmup-epochs 1"  # the defaults of an earlier version
+)
 RECIPES = {
     "base": BASE,
     "seed recipe": PLAIN,
@@ -46,12 +48,10 @@ RECIPES = {
     "rate 2.5e-4": f"{BASE} --finetune-learning-rate 2.5e-4",
     "no augmentation": f"{BASE} --augment none",
     "flips only": f"{BASE} --augment flip",
-    "rotation": f"{BASE} --augment flip,crop,rotate",
+    "affine": f"{BASE} --augment flip,affine",
     "colour": f"{BASE} --augment flip,crop,colour",
-    "blur": f"{BASE} --augment flip,crop,blur",
-    "JPEG": f"{BASE} --augment flip,crop,jpeg",
     "erasing": f"{BASE} --augment flip,crop,erase",
-    "all augmentation": f"{BASE} --augment flip,rotate,crop,colour,blur,jpeg,erase",
+    "all augmentation": f"{BASE} --augment flip,crop,affine,colour,erase",
     "batches of 16": f"{BASE} --batch-size 16",
     "batches of 64": f"{BASE} --batch-size 64",
     "17 epochs": f"{BASE} --epochs 17",
@@ -60,9 +60,9 @@ RECIPES = {
     "base, seed 1": f"{BASE} --seed 1",
     "no warm-up, seed 1": f"{BASE} --seed 1 --warmup-epochs 0",
     "flips only, seed 1": f"{BASE} --seed 1 --augment flip",
-    "soft labels, plateau": DEFAULT,
-    "soft labels, plateau, no averaged weights": f"{DEFAULT} --ema-decay 0",
-    "soft labels, plateau, no warm-up": f"{DEFAULT} --warmup-epochs 0",
+    "soft labels, plateau": FORMER,
+    "soft labels, plateau, no averaged weights": f"{FORMER} --ema-decay 0",
+    "soft labels, plateau, no warm-up": f"{FORMER} --warmup-epochs 0",
 }
 
 

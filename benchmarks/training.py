@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import torch
 
+from agedetect.cli import number_or_auto
 from agedetect.config import BACKBONES, DEVICES, TrainConfig
 from agedetect.data.faces import read_faces
 from agedetect.models.losses import choose_loss
@@ -24,6 +25,7 @@ from agedetect.synthetic.faces import draw_faces
 from agedetect.training.distributed import keep_freed_memory, open_fabric
 from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
+from agedetect.training.start import resolve
 
 
 @click.command()
@@ -33,14 +35,20 @@ from agedetect.training.progress import Progress
 @click.option("--batch-size", default=32)
 @click.option("--steps", default=30, help="Steps of each measurement.")
 @click.option("--rounds", default=3)
-@click.option("--workers", default=TrainConfig.workers)
+@click.option("--workers", type=number_or_auto(int), default=TrainConfig.workers)
 @click.option("--device", type=click.Choice(DEVICES), default="auto")
 @click.option("--augment", default=TrainConfig.augment)
 def main(data_dir: Path | None, steps: int, rounds: int, **values: object) -> None:
     """Print images/s of both, and their ratio, the median over the rounds."""
     keep_freed_memory()
-    fixed = {"weights": "none", "epochs": rounds + 1, "head_epochs": 0, "warmup_epochs": 0}
-    config = TrainConfig.from_dict({**fixed, **values})
+    fixed = {
+        "weights": "none",
+        "epochs": rounds + 1,
+        "head_epochs": 0,
+        "warmup_epochs": 0,
+        "finetune_learning_rate": 5e-4,
+    }
+    config, _ = resolve(TrainConfig.from_dict({**fixed, **values}))
     with tempfile.TemporaryDirectory() as folder:
         if data_dir is None:
             data_dir = Path(folder) / "faces"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agedetect.evaluation.bootstrap import mean_estimate, resampled_means, wilson
+from agedetect.evaluation.bootstrap import mean_estimate, resampled_cluster_means, resampled_means, wilson
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_theory() -> None:
@@ -55,6 +55,33 @@ def test_many_rows_are_drawn_in_parts_with_the_same_spread() -> None:
     assert len(np.unique(means)) == 2000
     # a standard deviation of 2000 draws is good to 1.6%: four of those
     assert means.std() == pytest.approx(values.std() / np.sqrt(3000), rel=0.064)
+
+
+def test_doubled_rows_have_the_interval_of_the_single_ones() -> None:
+    values = np.random.default_rng(6).normal(size=60)
+    single = mean_estimate(values)
+    twice = mean_estimate(np.repeat(values, 2), np.repeat(np.arange(60), 2))
+    assert twice == pytest.approx(single)
+    apart = mean_estimate(np.repeat(values, 2))
+    assert single.low is not None
+    assert apart.low is not None
+    # sqrt(2) too narrow; a bound of 2000 draws is good to 3% of the half width: four of those
+    assert (single.value - single.low) / (apart.value - apart.low) == pytest.approx(2**0.5, rel=0.12)
+
+
+def test_rows_of_their_own_are_drawn_as_without_clusters() -> None:
+    values = np.random.default_rng(7).normal(size=(50, 2))
+    assert resampled_cluster_means(values, np.arange(50)) == pytest.approx(resampled_means(values), abs=1e-12)
+
+
+def test_a_cluster_is_drawn_whole() -> None:
+    """Rows 0 and 0 together, 6 alone: two draws of {0, 0} and {6} have a mean of 0, 2 or 6."""
+    means = resampled_cluster_means(np.array([[0.0], [6.0], [0.0]]), np.array([0, 1, 0]), resamples=500)
+    assert set(means[:, 0].round(9)) == {0.0, 2.0, 6.0}
+
+
+def test_one_photograph_has_no_interval() -> None:
+    assert mean_estimate(np.array([4.0, 6.0]), np.array([0, 0])) == (5.0, None, None)
 
 
 def test_one_value_has_no_interval() -> None:

@@ -78,5 +78,26 @@ def test_every_group_has_its_n_in_text_and_json() -> None:
     assert {group["n"] for group in values["groups"] if group["group"] in ("male", "female")} == {150}
     assert set(values["overall"]["advantage"]) == {"value", "low", "high"}
     rows = [line.split() for line in format_comparison(result).splitlines() if re.search(r" (yes|no)$", line)]
-    assert [int(row[-8]) for row in rows] == [item.n for item in (result.overall, *result.groups)]
+    assert [int(row[-9]) for row in rows] == [item.n for item in (result.overall, *result.groups)]
     assert [row[-1] == "yes" for row in rows] == [item.significant for item in (result.overall, *result.groups)]
+
+
+def test_a_group_needs_more_than_its_own_interval() -> None:
+    """Two models alike, 15 groups: intervals that exclude zero by chance are no findings."""
+    found, excluded = 0, 0
+    for seed in range(40):
+        result = compare_predictions(noisy(4, seed), noisy(4, seed + 100))
+        found += any(group.significant for group in result.groups)
+        excluded += any((group.advantage.low or 0) > 0 or (group.advantage.high or 0) < 0 for group in result.groups)
+    assert excluded >= 10  # groups overlap, but each of 15 intervals may miss by chance
+    assert found <= 6  # 5% of 40 are 2; three standard deviations more
+
+
+def test_three_faces_that_agree_prove_nothing() -> None:
+    """A bootstrap of three equal signs has no other; their p-value is 2 / 8 before any correction."""
+    faces = imaginary_faces([10.0, 11.0, 12.0, *np.linspace(30, 39, 60)])
+    one = Predictions.of(faces, [face.age + 1 for face in faces])
+    other = Predictions.of(faces, [face.age + (3 if face.age < 20 else 1) for face in faces])
+    (teens, *_) = compare_predictions(one, other).groups
+    assert (teens.group, teens.advantage) == ("10-19", (2, 2, 2))
+    assert not teens.significant

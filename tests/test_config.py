@@ -49,6 +49,7 @@ def test_what_does_not_go_together_is_refused(values: dict[str, object], words: 
 
 
 def test_each_head_has_its_own_loss_unless_one_is_named() -> None:
+    assert TrainConfig().loss_name == "dldl_v2"
     assert TrainConfig(head="regression").loss_name == "mse"
     assert TrainConfig(head="regression", use_focal_loss=True).loss_name == "focal_mse"
     assert TrainConfig(head="distribution", loss="cross_entropy").loss_name == "cross_entropy"
@@ -79,7 +80,33 @@ def test_former_option_names_set_what_they_were_renamed_to(option: str) -> None:
 
 
 def test_the_stored_config_of_an_earlier_run_is_read() -> None:
-    stored = {**TrainConfig().to_dict(), "full_learning_rate": 0.25, "flip_average": True}
-    del stored["finetune_learning_rate"], stored["flip_tta"]
+    stored = {**TrainConfig().to_dict(), "full_learning_rate": 0.25, "flip_average": True, "plateau_epochs": 1}
+    del stored["finetune_learning_rate"], stored["flip_tta"], stored["start"]
     config = TrainConfig.from_dict(stored)
-    assert (config.finetune_learning_rate, config.flip_tta) == (0.25, True)
+    assert (config.finetune_learning_rate, config.flip_tta, config.start) == (0.25, True, "auto")
+    assert config.loss == "soft_labels"  # what 'auto' was for that head
+    assert TrainConfig.from_dict({**stored, "head": "regression"}).loss_name == "mse"
+
+
+def test_an_augmentation_that_is_gone_is_named() -> None:
+    with pytest.raises(ConfigError, match="augment: rotate, jpeg: is none of flip, crop, affine, colour, erase"):
+        TrainConfig.from_dict({"augment": "flip,rotate,jpeg", "plateau_epochs": 1})
+
+
+def test_a_number_may_be_auto_where_that_is_its_default_and_nowhere_else() -> None:
+    assert TrainConfig(head_epochs="auto", workers="auto") == TrainConfig()
+    with pytest.raises(
+        ConfigError, match=r"head_epochs=many: is no number, nor auto; learning_rate=auto: is no number$"
+    ):
+        TrainConfig.from_dict({"head_epochs": "many", "learning_rate": "auto"})
+    with pytest.raises(ConfigError, match="workers=-1: must be at least 0"):
+        TrainConfig(workers=-1)
+    done = CliRunner().invoke(main, ["train", "--workers", "many"])
+    assert done.exit_code == 2
+    assert "Invalid value for '--workers': 'many' is no number of the type int, nor auto" in done.stderr
+
+
+@pytest.mark.parametrize(("start", "weights"), [("scratch", "imagenet"), ("faces", "none"), ("scratch", "a.pth")])
+def test_a_starting_point_that_the_weights_rule_out_is_refused(start: str, weights: str) -> None:
+    with pytest.raises(ConfigError, match=f"start={start} does not go with weights={weights}"):
+        TrainConfig(start=start, weights=weights)

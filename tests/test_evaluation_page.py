@@ -114,8 +114,8 @@ def test_the_page_shows_every_figure_once(page: str, drawn: dict[str, str]) -> N
 
 def test_every_table_row_has_its_n(full: Evaluation, page: str) -> None:
     tables = parsed(page).findall(".//table")
-    # by age, gender, race and each intersection; gates, coverage, Brier scores, reliability and moved faces
-    assert len(tables) == 3 + len([family for family in full.omitted if full.family(family)]) + 5
+    # by age, gender, race and each intersection; gates twice, coverage, Brier scores, reliability and moved faces
+    assert len(tables) == 3 + len([family for family in full.omitted if full.family(family)]) + 6
     for table in tables:
         heading = [cell.text for cell in table.findall("./thead/tr/th")]
         counts = [place for place, name in enumerate(heading) if name == "n"]
@@ -168,6 +168,20 @@ def test_the_gates_curve_is_the_gates(full: Evaluation) -> None:
     assert np.asarray(eighteen.get_ydata()).tolist() == [
         100 * gate.false_positives.share.value for gate in gates if gate.false_positives.share
     ]
+
+
+def test_the_rates_by_year_are_in_the_text_and_the_figure(full: Evaluation) -> None:
+    rates = [rate for rate in full.pass_rates if rate.threshold == 18]
+    line = next(
+        line for line in trust_figures.pass_rates_by_age(full).axes[0].lines if str(line.get_label()).startswith("18 ")
+    )
+    known = [rate for rate in rates if rate.passed.share]
+    assert np.asarray(line.get_xdata()).tolist() == [rate.age for rate in known]
+    text = format_evaluation(full)
+    for rate in known:
+        assert rate.passed.share
+        row = rf"^  18 +{rate.age} +{rate.passed.n} +{100 * rate.passed.share.value:.1f}% \("
+        assert re.search(row, text, re.MULTILINE)
 
 
 def test_the_crop_sensitivity_s_curves_go_through_the_unmoved_faces(full: Evaluation) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agedetect.evaluation.bootstrap import wilson
-from agedetect.evaluation.gates import Gate, gates, reliability
+from agedetect.evaluation.gates import Gate, gates, pass_rates, reliability
 from agedetect.evaluation.predictions import Predictions
 from imaginary_faces import imaginary_faces
 
@@ -58,6 +58,18 @@ def test_a_higher_challenge_age_accepts_fewer_and_rejects_more() -> None:
         if earlier.threshold == later.threshold:
             assert later.false_positives.hits <= earlier.false_positives.hits
             assert later.false_negatives.hits >= earlier.false_negatives.hits
+
+
+def test_who_passes_at_each_year_of_age_by_hand() -> None:
+    ages = [12.9, 13, 16, 17, 17.5, 17.9, 18, 18, 23.99, 24]
+    estimates = [50, 17.9, 18, 17.99, 18, 30, 17, 19, 40, 40]
+    found = [item for item in pass_rates(Predictions.of(imaginary_faces(ages), estimates)) if item.threshold == 18]
+    hits = {item.age: (item.passed.hits, item.passed.n) for item in found}
+    nobody = dict.fromkeys((14, 15, 19, 20, 21, 22), (0, 0))
+    assert hits == {13: (0, 1), 16: (1, 1), 17: (2, 3), 18: (1, 2), 23: (1, 1), **nobody}
+    assert [item.age for item in found] == list(range(13, 24))
+    assert {item.age: item.passed.share for item in found}[17] == wilson(2, 3)
+    assert {item.age: item.passed.share for item in found}[14] is None
 
 
 def test_reliability_by_hand() -> None:

@@ -6,16 +6,22 @@ import dataclasses
 import re
 import shlex
 import tomllib
+from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import click
 import yaml
+from mlflow.projects._project_spec import load_project
 
 from agedetect.cli import main
-from agedetect.config import TrainConfig
+from agedetect.config import AUTO, TrainConfig
 from agedetect_export.cli import main as export
 from conftest import ROOT
 
+# What has a value of its own; the others are in a comment.
+DECLARED = [item for item in dataclasses.fields(TrainConfig) if item.default != AUTO]
+SETTINGS = main.context_settings
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 MLFLOW_TYPE = {str: "string", int: "int", float: "float", bool: "string"}
 
@@ -23,7 +29,7 @@ MLFLOW_TYPE = {str: "string", int: "int", float: "float", bool: "string"}
 def test_the_parameters_are_the_configs_with_its_types_and_defaults() -> None:
     written = PROJECT["entry_points"]["main"]["parameters"]
     expected = {}
-    for item in dataclasses.fields(TrainConfig):
+    for item in DECLARED:
         default = str(item.default).lower() if isinstance(item.default, bool) else item.default
         expected[item.name] = {"type": MLFLOW_TYPE[type(item.default)], "default": default}
     assert written == expected
@@ -33,8 +39,25 @@ def test_the_command_passes_every_parameter_to_the_option_of_its_name() -> None:
     words = shlex.split(PROJECT["entry_points"]["main"]["command"])
     assert words[:6] == ["env", "PYTHONPATH=.:export:runtime", "python", "-m", "agedetect", "train"]
     passed = dict(zip(words[6::2], words[7::2], strict=True))
-    names = [item.name for item in dataclasses.fields(TrainConfig)]
-    assert passed == {f"--{name.replace('_', '-')}": f"{{{name}}}" for name in names}
+    assert passed == {f"--{item.name.replace('_', '-')}": f"{{{item.name}}}" for item in DECLARED}
+
+
+def test_what_is_auto_is_left_to_the_run_which_logs_the_value_and_can_be_given_all_the_same() -> None:
+    """MLflow passes what a project doesn't declare as --NAME VALUE, with the name as it was typed."""
+    auto = [item.name for item in dataclasses.fields(TrainConfig) if item.default == AUTO]
+    comment = (ROOT / "MLproject").read_text().split("parameters:")[0]
+    assert [name for name in auto if not re.search(rf"\b{name}\b", comment)] == []
+    load: Callable[..., Any] = load_project  # which has no annotations
+    entry = load(str(ROOT)).get_entry_point("main")
+    given = {"head_epochs": "2", "finetune_learning_rate": "3e-4", "start": "faces", "workers": "auto"}
+    words = shlex.split(entry.compute_command(given, None))
+    with main.commands["train"].make_context("train", words[6:], parent=click.Context(main, **SETTINGS)) as context:
+        assert {name: context.params[name] for name in given} == {
+            "head_epochs": 2,
+            "finetune_learning_rate": 3e-4,
+            "start": "faces",
+            "workers": AUTO,
+        }
 
 
 def test_the_projects_defaults_make_the_default_config() -> None:

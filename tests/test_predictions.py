@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,10 @@ def test_its_fingerprint_is_that_of_the_test_side() -> None:
 def test_rows_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="do not match"):
         Predictions.of(imaginary_faces([1, 2]), [1])
+
+
+def test_faces_of_one_photograph_are_a_cluster() -> None:
+    one, other, third = imaginary_faces([20, 30, 40])
+    faces = [one, other, replace(one, path=Path("/f/again.jpg")), replace(third, near="one photograph")]
+    faces += [replace(third, digest="0", near="one photograph")]
+    assert Predictions.of(faces, [0] * 5).clusters.tolist() == [0, 1, 0, 3, 3]

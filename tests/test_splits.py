@@ -174,14 +174,59 @@ def test_the_split_of_the_default_protocol_stays_what_it_was() -> None:
     assert split_faces(many(100)).fingerprint == "ff0756b2ad3e6a7651488745a57cb98a"
 
 
+def shared(faces: list[Face], *pictures: int) -> list[Face]:
+    """The faces, of which those of `pictures` show one photograph."""
+    return [replace(item, near="f" * 32) if int(item.digest, 16) in pictures else item for item in faces]
+
+
+def pictures(faces: tuple[Face, ...]) -> set[int]:
+    return {int(item.digest, 16) for item in faces}
+
+
+def test_near_duplicates_of_a_test_face_are_omitted_elsewhere_and_no_face_moves() -> None:
+    before = split_faces(many(40))
+    train, validation, test = (sorted(pictures(side)) for side in sides(before))
+    after = split_faces(shared(many(40), test[0], validation[0], *train[:2]))
+    assert pictures(after.omitted) == {validation[0], *train[:2]}
+    assert (pictures(after.train), pictures(after.validation)) == (set(train[2:]), set(validation[1:]))
+    assert after.test_fingerprint == before.test_fingerprint
+    assert after.fingerprint != before.fingerprint
+
+
+def test_near_duplicates_of_a_validation_face_do_not_train() -> None:
+    train, validation, test = (sorted(pictures(side)) for side in sides(split_faces(many(40))))
+    after = split_faces(shared(many(40), validation[0], train[0]))
+    assert pictures(after.omitted) == {train[0]}
+    assert (pictures(after.validation), pictures(after.test)) == (set(validation), set(test))
+
+
+def test_near_duplicates_within_a_subset_stay() -> None:
+    for side in sides(split_faces(many(40))):
+        assert not split_faces(shared(many(40), *sorted(pictures(side))[:2])).omitted
+
+
+def test_conflicting_copies_do_not_train_where_a_near_duplicate_is_tested() -> None:
+    faces = [*many(40), face(100, 30), face(100, 31, 1)]
+    tested = min(pictures(split_faces(faces).test))
+    after = split_faces(shared(faces, tested, 100))
+    assert [item.path.name for item in after.omitted] == ["100-0.jpg", "100-1.jpg"]
+
+
+def test_a_split_that_near_duplicates_leave_empty_is_refused() -> None:
+    with pytest.raises(DataError, match="near-duplicates of the faces to evaluate on; add faces"):
+        split_faces(shared(many(40), *range(40)))
+
+
 def test_the_table_says_where_each_face_went(tmp_path: Path) -> None:
     odd = replace(face(50, 24.5), path=Path('/f/a "b",\n.jpg'), gender=None, race="Other")
-    splits = split_faces([*many(30), odd])
+    faces = [*many(30), odd]
+    tested, trained = (min(pictures(side)) for side in (split_faces(faces).test, split_faces(faces).train))
+    splits = split_faces(shared(faces, tested, trained))
     write_splits(splits, tmp_path / "new" / "splits.csv")
     with (tmp_path / "new" / "splits.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == SPLIT_COLUMNS
-    named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    named = {"train": splits.train, "validation": splits.validation, "test": splits.test, "omitted": splits.omitted}
     expected = [
         (side, str(item.path), item.age, item.gender or "", item.race or "", item.digest)
         for side, faces in named.items()
@@ -189,4 +234,5 @@ def test_the_table_says_where_each_face_went(tmp_path: Path) -> None:
     ]
     read = [(r["split"], r["path"], float(r["age"]), r["gender"], r["race"], r["digest"]) for r in rows]
     assert read == expected
+    assert len(splits.omitted) == 1
     assert [row["age"] for row in rows if row["path"] == str(odd.path)] == ["24.5"]

@@ -77,6 +77,20 @@ def test_a_strange_record_of_the_split_is_no_split(split: Any) -> None:
     assert own_split(FACES, provenance) is None
 
 
+def test_a_model_that_trained_on_near_duplicates_keeps_its_test_split() -> None:
+    dealt = split_faces(FACES)
+    photograph = {dealt.test[0], dealt.train[0]}
+    faces = [replace(face, near="f" * 32) if face in photograph else face for face in FACES]
+    old, new = spec_of(), spec_of(faces=faces)  # the first was trained when nothing was known of near-duplicates
+    assert old.provenance["split_fingerprint"] != new.provenance["split_fingerprint"]
+    for spec, trained in ((old, 80), (new, 79)):
+        chosen = choose_faces(face_set(faces), spec)
+        assert chosen.splits
+        assert (chosen.split, len(chosen.splits.train)) == ("test", trained)
+        assert len(choose_faces(face_set(faces), spec, "all").faces) == 100
+    assert len(faces_for_both(face_set(faces), [old, new]).faces) == 10
+
+
 def test_two_models_of_one_split_meet_on_its_test_split() -> None:
     assert faces_for_both(face_set(), [spec_of(), spec_of()]).faces == split_faces(FACES).test
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,13 @@ from export_source import draw_pixels, small_spec
 SIZE = 64
 
 
-def local_folder(folder: Path, architecture: str, **arguments: str | int) -> str:
-    """timm's folder form of a small network, with weights large enough for features that differ; its name."""
+def local_folder(
+    folder: Path, architecture: str, *, published: Mapping[str, str] | None = None, **arguments: str | int
+) -> str:
+    """timm's folder form of a small network, with weights large enough for features that differ; its name.
+
+    `published` is what its configuration says of where the weights come from.
+    """
     create: Callable[..., Any] = timm.create_model  # a network whose attributes have no types
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -49,6 +54,7 @@ def local_folder(folder: Path, architecture: str, **arguments: str | int) -> str
             "interpolation": "bilinear",
             "mean": [0.4, 0.5, 0.6],
             "std": [0.3, 0.25, 0.2],
+            **(published or {}),
         },
     }
     folder.mkdir()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from agedetect.tracking.checkpoints import Checkpoint
+from agedetect.tracking.reading import load_registered_model
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 from conftest import SMALL_RUN, options, program, run_command
 from export_source import draw_pixels
@@ -23,8 +27,10 @@ def test_every_promised_metric_is_logged_at_every_epoch(small_run: Path) -> None
     for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10", "loss"):
         assert [step for step, _ in found[f"validation/{name}"]] == [1, 2, 3, 4]
     assert {f"test/{name}" for name in ("mae", "mse", "rmse", "r2", "within_5", "within_10")} <= found.keys()
-    # at the end of each epoch: the full phase has warmed up by the end of its first
-    assert [value for _, value in found["train/learning_rate"]] == pytest.approx([1e-3, 1e-3, 1e-5, 1e-5])
+    # of each epoch's last step: the fine-tuning phase has warmed up by the end of its first, and nearly decayed by that
+    # of its second, of eight steps
+    last = 1e-5 * 0.5 * (1 + np.cos(np.pi * 7 / 8))
+    assert [value for _, value in found["train/learning_rate"]] == pytest.approx([1e-3, 1e-3, 1e-5, last])
     assert [value for _, value in found["train/phase"]] == [1, 1, 2, 2]
     assert found["validation/rmse"][0][1] == pytest.approx(found["validation/mse"][0][1] ** 0.5)
 
@@ -48,6 +54,28 @@ def test_the_run_holds_its_parameters_data_figures_and_predictions(small_run: Pa
     expected |= {"figures/curves.png", "config.json", "data/splits.csv", "data/skipped.json", "model_card.md"}
     assert expected <= artifacts(small_run, run)
     assert any(name.startswith("system/") for name in run.data.metrics)
+
+
+def test_the_run_holds_the_values_that_auto_stands_for(small_run: Path, tmp_path: Path) -> None:
+    run = only_run(small_run)
+    assert "auto" not in run.data.params.values()
+    expected = {"start": "scratch", "loss": "dldl_v2", "head_epochs": "2", "device": "cpu", "precision": "float32"}
+    assert {name: run.data.params[name] for name in expected} == expected
+    stored = client_of(small_run).download_artifacts(run.info.run_id, "config.json", str(tmp_path))
+    assert "auto" not in json.loads(Path(stored).read_text()).values()  # with these a run is resumed
+    (line,) = [line for line in (small_run / "stderr.txt").read_text().splitlines() if line.startswith("start=")]
+    assert line.startswith("start=scratch (weights=none): head_epochs=2, finetune_learning_rate=1e-05, warmup_epochs=1")
+
+
+def test_the_last_epoch_of_a_cosine_is_what_is_registered(small_run: Path, tmp_path: Path) -> None:
+    run = only_run(small_run)
+    assert "checkpoint/best.pt" not in artifacts(small_run, run)
+    path = client_of(small_run).download_artifacts(run.info.run_id, "checkpoint/even.pt", str(tmp_path))
+    last = Checkpoint.load(Path(path))
+    assert last.snapshot.epoch == 4
+    with tracking(f"sqlite:///{small_run / 'mlflow.db'}"):
+        registered = load_registered_model("models:/agedetect@candidate").network.model.state_dict()
+    assert all(torch.equal(value, registered[name]) for name, value in last.snapshot.evaluated.items())
 
 
 def test_the_test_metrics_are_those_of_the_logged_predictions(small_run: Path, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from agedetect.data.archives import extract, is_archive
+from agedetect.data.duplicates import CELLS, group_near_duplicates, thumbnail
 from agedetect.data.labels import Label, LabelError, label_of_name
 from agedetect.data.manifest import read_manifest
 from agedetect.errors import DataError
@@ -30,7 +33,8 @@ class Face:
     """One labelled image. `age` is in years; `gender` and `race` are None where unknown.
 
     `digest` names the upright RGB pixels and their size (`size` is width, height): equal pixels have equal
-    digests whatever the file's format or headers.
+    digests whatever the file's format or headers. `near` is the digest that stands for the face and its
+    near-duplicates among the faces read with it, None where it has none.
     """
 
     path: Path
@@ -39,6 +43,12 @@ class Face:
     race: str | None
     digest: str
     size: tuple[int, int]
+    near: str | None = None
+
+    @property
+    def picture(self) -> str:
+        """Equal for files that show one photograph, pixel-identical or not."""
+        return self.near or self.digest
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ def read_faces(data: str | Path, *, cache_dir: Path | None = None, threads: int 
 
     A folder is searched at any depth, hidden files and files without an image's suffix aside; one that holds
     no image but archives stands for those. A manifest has the header `path,age[,gender,race]`, its paths
-    relative to its own folder. Every image is decoded once, by `threads` threads (one a core by default).
+    relative to its own folder. Every image is decoded once, by `threads` threads (one a core by default), and
+    compared with every other for near-duplicates.
     Raises DataError where there is nothing to read, or no face in it, and for a bad archive or manifest.
     """
     data = Path(data).absolute()
@@ -73,7 +84,7 @@ def read_faces(data: str | Path, *, cache_dir: Path | None = None, threads: int 
     with ThreadPoolExecutor(threads or usable_cores()) as pool:
         chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
         read = [item for items in pool.map(_read_chunk, chunks) for item in items]
-    faces = sorted((item for item in read if isinstance(item, Face)), key=lambda face: face.path)
+    faces = sorted(_find_near([item for item in read if isinstance(item, tuple)]), key=lambda face: face.path)
     skipped = [item for item in [*labelled, *read] if isinstance(item, Skipped)]
     face_set = FaceSet(tuple(faces), tuple(sorted(skipped, key=lambda item: item.path)), str(data))
     if not faces:
@@ -140,15 +151,27 @@ def _label(path: Path, label: Label | LabelError) -> tuple[Path, Label] | Skippe
     return Skipped(path, label.reason, "label") if isinstance(label, LabelError) else (path, label)
 
 
-def _read_chunk(items: list[tuple[Path, Label]]) -> list[Face | Skipped]:
+def _find_near(found: list[tuple[Face, bytes]]) -> list[Face]:
+    """Faces and thumbnails -> the faces with `near`, which depends on neither order nor names: digests are sorted."""
+    if not found:
+        return []
+    digests, pixels = zip(*sorted({face.digest: cells for face, cells in found}.items()), strict=True)
+    first = group_near_duplicates(np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, CELLS * CELLS))
+    sizes = np.bincount(first)
+    near = {digest: digests[index] for digest, index in zip(digests, first, strict=True) if sizes[index] > 1}
+    return [replace(face, near=near.get(face.digest)) for face, _ in found]
+
+
+def _read_chunk(items: list[tuple[Path, Label]]) -> list[tuple[Face, bytes] | Skipped]:
     return [_read(path, label) for path, label in items]
 
 
-def _read(path: Path, label: Label) -> Face | Skipped:
+def _read(path: Path, label: Label) -> tuple[Face, bytes] | Skipped:
     try:
         image = open_rgb(path)
     except ImageError as error:
         return Skipped(path, str(error), "image")
     pixels = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     pixels.update(image.tobytes())
-    return Face(path, label.age, label.gender, label.race, pixels.hexdigest()[:32], image.size)
+    face = Face(path, label.age, label.gender, label.race, pixels.hexdigest()[:32], image.size)
+    return face, thumbnail(image)

@@ -21,15 +21,20 @@ SPLIT_COLUMNS = ("split", "path", "age", "gender", "race", "digest")
 
 @dataclass(frozen=True)
 class Splits:
-    """Three disjoint subsets, each in the order of the faces' digests."""
+    """Three disjoint subsets, each in the order of the faces' digests.
+
+    `omitted` are in none of them: near-duplicates of test faces that would have trained or validated, and
+    near-duplicates of validation faces that would have trained.
+    """
 
     train: tuple[Face, ...]
     validation: tuple[Face, ...]
     test: tuple[Face, ...]
+    omitted: tuple[Face, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hex digits over what each subset holds, pixels and ages; paths and order don't count."""
+        """32 hex digits over what the three subsets hold, pixels and ages; paths and order don't count."""
         subsets = {"train": self.train, "validation": self.validation, "test": self.test}
         return _hex(*(f"{name} {_content(faces)}" for name, faces in subsets.items()))
 
@@ -39,11 +44,17 @@ class Splits:
         return fingerprint(self.test)
 
 
-def split_faces(faces: Iterable[Face], *, seed: int = 0, protocol: str = "holdout", fold: int = 0) -> Splits:
+def split_faces(
+    faces: Iterable[Face], *, seed: int = 0, protocol: str = "holdout", fold: int = 0, omit_near: bool = True
+) -> Splits:
     """One of PROTOCOLS' splits: 80/10/10 by default.
 
     Images with equal pixels go to one subset; those whose duplicates carry different ages always train, since
-    no prediction could be right about them. Raises DataError for too few faces to fill every part.
+    no prediction could be right about them. Near-duplicates (`Face.near`) don't move a face to another subset, so
+    the test faces are the same with them and without: where subsets share a photograph, the test split keeps its
+    files, else the validation split, and the others are omitted, those of conflicting ages included. Without
+    `omit_near` all stay, as in models trained before near-duplicates were known. Raises DataError for too few faces
+    to fill every part.
     """
     rule = PROTOCOLS[protocol]
     taken = [face for face in faces if rule.youngest <= face.age <= rule.oldest]
@@ -55,7 +66,24 @@ def split_faces(faces: Iterable[Face], *, seed: int = 0, protocol: str = "holdou
     for face in everything:
         part = part_of.get(face.digest)
         subsets["test" if part in test else "validation" if part in validation else "train"].append(face)
-    return Splits(tuple(subsets["train"]), tuple(subsets["validation"]), tuple(subsets["test"]))
+    splits = Splits(tuple(subsets["train"]), tuple(subsets["validation"]), tuple(subsets["test"]))
+    return _omit_near(splits) if omit_near else splits
+
+
+def _omit_near(splits: Splits) -> Splits:
+    test = {face.near for face in splits.test} - {None}
+    validation = tuple(face for face in splits.validation if face.near not in test)
+    evaluated = test | {face.near for face in validation} - {None}
+    train = tuple(face for face in splits.train if face.near not in evaluated)
+    if not train or not validation:
+        raise DataError(
+            f"{len(splits.train)} training and {len(splits.validation)} validation faces: "
+            f"{'all of the first' if validation else 'all of the second'} are near-duplicates of the faces to evaluate "
+            "on; add faces"
+        )
+    kept = {*train, *validation}
+    omitted = tuple(face for face in (*splits.train, *splits.validation) if face not in kept)
+    return Splits(train, validation, splits.test, omitted)
 
 
 def fingerprint(faces: Iterable[Face]) -> str:
@@ -87,11 +115,11 @@ def _deal(seed: int, block: int, folds: int) -> list[int]:
 
 
 def write_splits(splits: Splits, path: Path) -> None:
-    """A CSV table with the header SPLIT_COLUMNS, a row a face; unknown gender and race are empty."""
+    """A CSV table with the header SPLIT_COLUMNS, a row a face, omitted ones last; unknown gender and race are empty."""
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(SPLIT_COLUMNS)
-    for name in ("train", "validation", "test"):
+    for name in ("train", "validation", "test", "omitted"):
         for face in getattr(splits, name):
             writer.writerow((name, face.path, _plain(face.age), face.gender, face.race, face.digest))
     write_whole(path, table.getvalue())

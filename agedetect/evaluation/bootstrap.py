@@ -1,4 +1,4 @@
-"""Confidence intervals: by bootstrapping images, and Wilson's for a share."""
+"""Confidence intervals: by bootstrapping photographs, and Wilson's for a share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _Z = 1.959964  # the normal's 97.5% quantile: CONFIDENCE, two-sided
 _CELLS = 500_000  # drawn at once: what stays in the cache; eight times as many take twice the time
 
 Rows = NDArray[np.float64]
+Clusters = NDArray[np.intp]
 
 
 class IntervalEstimate(NamedTuple):
-    """An estimate with its 95% confidence interval, which is None for fewer than two images."""
+    """An estimate with its 95% confidence interval, which is None for fewer than two photographs."""
 
     value: float
     low: float | None = None
@@ -40,6 +41,20 @@ def resampled_means(values: Rows, *, resamples: int = RESAMPLES, seed: int = 0) 
     return means
 
 
+def resampled_cluster_means(values: Rows, clusters: Clusters, *, resamples: int = RESAMPLES, seed: int = 0) -> Rows:
+    """As `resampled_means`, but rows of the same cluster, (N,), are drawn together (Davison and Hinkley, 1997, 3.8).
+
+    Copies of one photograph are no independent draws: counted apart, they would make intervals too narrow. Where each
+    row is its own cluster, and these ascend, the means are those of `resampled_means`.
+    """
+    _, place = np.unique(clusters, return_inverse=True)
+    table = np.zeros((place.max() + 1, values.shape[1] + 1))
+    np.add.at(table, place, np.column_stack([values, np.ones(len(values))]))
+    means = resampled_means(table, resamples=resamples, seed=seed)
+    ratios: Rows = means[:, :-1] / means[:, -1:]
+    return ratios
+
+
 def interval_estimate(value: float, resampled: Rows) -> IntervalEstimate:
     """The percentile interval of the figure's resampled values, (resamples,); those that are nan don't count.
 
@@ -51,14 +66,19 @@ def interval_estimate(value: float, resampled: Rows) -> IntervalEstimate:
     return IntervalEstimate(float(value), float(low), float(high))
 
 
-def mean_estimate(values: Rows, *, seed: int = 0) -> IntervalEstimate:
-    """(N,) -> its mean, with the interval where there are two values at least."""
-    drawn = resampled_means(values[:, None], seed=seed)[:, 0] if len(values) > 1 else np.empty(0)
+def mean_estimate(values: Rows, clusters: Clusters | None = None, *, seed: int = 0) -> IntervalEstimate:
+    """(N,) -> its mean, with the interval where there are two clusters at least; without `clusters`, two values."""
+    places = np.arange(len(values)) if clusters is None else clusters
+    several = len(np.unique(places)) > 1
+    drawn = resampled_cluster_means(values[:, None], places, seed=seed)[:, 0] if several else np.empty(0)
     return interval_estimate(float(values.mean()), drawn)
 
 
 def wilson(hits: int, count: int) -> IntervalEstimate:
-    """A share and its score interval (Wilson, 1927), which stays sound at 0, at 1 and for few images."""
+    """A share and its score interval (Wilson, 1927), which stays sound at 0, at 1 and for few images.
+
+    It takes the images as independent: near-duplicates count one by one.
+    """
     share = hits / count
     spread = 1 + _Z**2 / count
     centre = (share + _Z**2 / (2 * count)) / spread

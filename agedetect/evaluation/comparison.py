@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -11,23 +11,27 @@ from agedetect.errors import DataError
 from agedetect.evaluation.bootstrap import CONFIDENCE, RESAMPLES, IntervalEstimate, mean_estimate
 from agedetect.evaluation.groups import groups_of
 from agedetect.evaluation.predictions import Predictions
+from agedetect.evaluation.significance import ALPHA, holm, sign_flip_p
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`advantage` is the second model's MAE minus the first's, in years: positive where the first is better."""
+    """`advantage` is the second model's MAE minus the first's, in years: positive where the first is better.
+
+    `p_value` is that of no difference; a group's is adjusted for the number of groups (Holm, 1979).
+    """
 
     group: str
     n: int
     first_mae: float
     second_mae: float
     advantage: IntervalEstimate
+    p_value: float
 
     @property
     def significant(self) -> bool:
-        """Whether the 95% interval excludes zero: significant at 95%."""
-        low, high = self.advantage.low, self.advantage.high
-        return low is not None and high is not None and (low > 0 or high < 0)
+        """At 95%."""
+        return self.p_value < ALPHA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,10 @@ class Comparison:
 def compare_predictions(
     first: Predictions, second: Predictions, *, names: tuple[str, str] = ("A", "B"), why: str = ""
 ) -> Comparison:
-    """Paired: every resample holds the same images for both models. Raises DataError for different faces."""
+    """Paired: every resample holds the same images for both models. Raises DataError for different faces.
+
+    The difference over all faces is one test, those by group are a family of tests.
+    """
     if first.fingerprint != second.fingerprint:
         raise DataError(
             f"not comparable: {names[0]} was evaluated on the faces {first.fingerprint[:8]}, {names[1]} on "
@@ -62,6 +69,8 @@ def compare_predictions(
     second = _in_order_of(first, second)
     groups, _ = groups_of(first.faces)
     single = [group for group in groups if group.family in ("age", "gender", "race")]
+    differences = [_difference(group.name, first, second, group.members) for group in single]
+    adjusted = holm(np.array([item.p_value for item in differences]))
     everyone = np.arange(len(first.faces))
     return Comparison(
         first=names[0],
@@ -69,13 +78,15 @@ def compare_predictions(
         why=why,
         fingerprint=first.fingerprint,
         overall=_difference("all faces", first, second, everyone),
-        groups=tuple(_difference(group.name, first, second, group.members) for group in single),
+        groups=tuple(replace(item, p_value=float(p)) for item, p in zip(differences, adjusted, strict=True)),
     )
 
 
 def _difference(name: str, first: Predictions, second: Predictions, members: np.ndarray) -> Difference:
     one, other = np.abs(first.error[members]), np.abs(second.error[members])
-    return Difference(name, len(members), float(one.mean()), float(other.mean()), mean_estimate(other - one))
+    clusters = first.clusters[members]
+    advantage, p_value = mean_estimate(other - one, clusters), sign_flip_p(other - one, clusters)
+    return Difference(name, len(members), float(one.mean()), float(other.mean()), advantage, p_value)
 
 
 def _in_order_of(first: Predictions, second: Predictions) -> Predictions:

@@ -1,4 +1,4 @@
-"""Age gates: the false positive and false negative rates at each challenge age.
+"""Age gates: the false positive and false negative rates at each challenge age, and who passes at each true age.
 
 "Challenge 25" for a threshold of 18: whoever is estimated at 25 or more passes, the others have to show a proof of
 age. The two errors are those of NIST's age estimation and verification reports (NIST IR 8525, 2024).
@@ -48,6 +48,15 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class PassRate:
+    """How many of the faces aged `age` (from then to the next birthday) are estimated at `threshold` years or more."""
+
+    threshold: int
+    age: int
+    passed: Share
+
+
+@dataclass(frozen=True)
 class Bin:
     """Faces whose probability lies from `low` to `high`: their mean probability, and the share that is that old."""
 
@@ -79,6 +88,16 @@ def gates(predictions: Predictions) -> tuple[Gate, ...]:
         _gate(predictions, threshold, challenge)
         for threshold in THRESHOLDS
         for challenge in range(threshold, threshold + MARGIN_YEARS + 1)
+    )
+
+
+def pass_rates(predictions: Predictions) -> tuple[PassRate, ...]:
+    """Every threshold with each year of true age from five below it to five above, where gates are hard."""
+    year = np.floor(predictions.true)
+    return tuple(
+        PassRate(threshold, age, _share(year == age, predictions.age >= threshold))
+        for threshold in THRESHOLDS
+        for age in range(threshold - NEAR_YEARS, threshold + NEAR_YEARS + 1)
     )
 
 

@@ -1,4 +1,4 @@
-"""Leakage that a split by file would have had: test images whose pixels were trained on."""
+"""Leakage that a split by file would have had: test images whose photograph was trained on."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 
 from agedetect.data.faces import Face
 from agedetect.data.splits import Splits
-from agedetect.evaluation.bootstrap import IntervalEstimate, interval_estimate, resampled_means
-from agedetect.evaluation.predictions import Predictions, Years
+from agedetect.evaluation.bootstrap import IntervalEstimate, interval_estimate, resampled_cluster_means
+from agedetect.evaluation.predictions import Predictions
 
 SEEDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """A random split file by file, of the real split's sizes: `leaked` of its `test_files` have a pixel-identical copy
-    in training, on average over `seeds` such splits.
+    """A random split file by file, of the real split's sizes: `leaked` of its `test_files` have a duplicate or
+    near-duplicate in training, on average over `seeds` such splits.
 
     `mae` is what the test MAE would then have been, in years, beside the `clean_mae`, and `gain` the difference. It
     assumes that the leaked files have the error of the `duplicates`, the training files that have a copy in training
     (`duplicates_mae`), and the others that of the test faces. It is the most that leakage could have gained: the label
-    of such a training file was trained on, that of a leaked test file is its copy's, which may differ. Near-duplicates
-    aren't counted. The errors are None where no copy was trained on.
+    of such a training file was trained on, that of a leaked test file is its copy's, which may differ. The errors are
+    None where no copy was trained on.
     """
 
     seeds: int
@@ -40,23 +40,24 @@ class Leakage:
 
 
 def training_duplicates(splits: Splits) -> tuple[Face, ...]:
-    """The training faces whose pixels another training face has: on them the model's error is that of a leaked file.
+    """The training faces whose photograph another one shows: on them the model's error is that of a leaked file.
 
     Those whose duplicates carry different ages are among them, as they would be among a careless split's test files.
     """
-    times = Counter(face.digest for face in splits.train)
-    return tuple(face for face in splits.train if times[face.digest] > 1)
+    times = Counter(face.picture for face in splits.train)
+    return tuple(face for face in splits.train if times[face.picture] > 1)
 
 
 def count_leaked(splits: Splits, *, seeds: int = SEEDS) -> list[int]:
     """For each seed: how many test files of a random split by file have a copy in its training part."""
-    faces = (*splits.train, *splits.validation, *splits.test)
-    number = {digest: index for index, digest in enumerate(dict.fromkeys(face.digest for face in faces))}
-    picture = np.array([number[face.digest] for face in faces])
+    faces = (*splits.train, *splits.validation, *splits.test, *splits.omitted)
+    number = {name: index for index, name in enumerate(dict.fromkeys(face.picture for face in faces))}
+    picture = np.array([number[face.picture] for face in faces])
+    trained = len(splits.train) + len(splits.omitted)  # a careless split omits none
     found = []
     for seed in range(seeds):
         order = picture[np.random.default_rng(seed).permutation(len(faces))]
-        train, test = order[: len(splits.train)], order[len(faces) - len(splits.test) :]
+        train, test = order[:trained], order[len(faces) - len(splits.test) :]
         found.append(int(np.isin(test, train).sum()))
     return found
 
@@ -74,22 +75,16 @@ def estimate_leakage(
         most=max(counts),
         duplicates=0 if duplicates is None else len(duplicates.faces),
     )
-    return found if duplicates is None else _with_errors(found, np.abs(test.error), _by_picture(duplicates))
+    return found if duplicates is None else _with_errors(found, test, duplicates)
 
 
-def _by_picture(duplicates: Predictions) -> Years:
-    """(P, 2): the sum of the absolute errors of each picture's files, and their number: files are no separate draws."""
-    _, picture = np.unique([face.digest for face in duplicates.faces], return_inverse=True)
-    return np.stack([np.bincount(picture, np.abs(duplicates.error)), np.bincount(picture)], axis=1)
-
-
-def _with_errors(found: Leakage, clean: Years, pictures: Years) -> Leakage:
-    """`clean` are absolute errors in years, `pictures` as `_by_picture` gives them; each is resampled apart."""
+def _with_errors(found: Leakage, test: Predictions, duplicates: Predictions) -> Leakage:
+    """The photographs of the test faces and those of the duplicates are resampled apart."""
+    clean, on_trained = np.abs(test.error), np.abs(duplicates.error)
     share = found.leaked / found.test_files
-    trained = float(pictures[:, 0].sum() / pictures[:, 1].sum())
-    clean_drawn = resampled_means(clean[:, None], seed=0)[:, 0]
-    sums, counts = resampled_means(pictures, seed=1).T
-    trained_drawn = sums / counts
+    trained = float(on_trained.mean())
+    clean_drawn = resampled_cluster_means(clean[:, None], test.clusters, seed=0)[:, 0]
+    trained_drawn = resampled_cluster_means(on_trained[:, None], duplicates.clusters, seed=1)[:, 0]
     mixed = (1 - share) * clean.mean() + share * trained
     gain = interval_estimate(share * float(clean.mean() - trained), share * (clean_drawn - trained_drawn))
     return replace(

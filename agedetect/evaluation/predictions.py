@@ -63,6 +63,12 @@ class Predictions:
     def true(self) -> Years:
         return np.array([face.age for face in self.faces], np.float64)
 
+    @cached_property
+    def clusters(self) -> NDArray[np.intp]:
+        """(N,): the index of the first face of the same photograph; intervals resample such faces together."""
+        first: dict[str, int] = {}
+        return np.array([first.setdefault(face.picture, index) for index, face in enumerate(self.faces)], np.intp)
+
     @property
     def error(self) -> Years:
         """Signed, in years: positive where the model overestimates."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agedetect.evaluation.bootstrap import CONFIDENCE, RESAMPLES, IntervalEstimate, mean_estimate
-from agedetect.evaluation.gates import Gate, Reliability, gates, reliability
+from agedetect.evaluation.gates import Gate, PassRate, Reliability, gates, pass_rates, reliability
 from agedetect.evaluation.groups import FEWEST, groups_of, predicted_decades
 from agedetect.evaluation.leakage import Leakage
 from agedetect.evaluation.predictions import Predictions
@@ -70,7 +70,7 @@ class Median:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Ages in years, shares from 0 to 1; intervals at 95%, from `resamples` resamples of the images, or Wilson's.
+    """Ages in years, shares from 0 to 1; intervals at 95%, from `resamples` resamples of the photographs, or Wilson's.
 
     `omitted` counts the cells of each intersection that have fewer than `fewest` faces. `curve` is the cumulative
     score: the share of the faces whose error is at most so many years, from 0 to 20 by halves.
@@ -85,6 +85,7 @@ class Evaluation:
     omitted: Mapping[str, int]
     curve: tuple[tuple[float, float], ...]
     gates: tuple[Gate, ...]
+    pass_rates: tuple[PassRate, ...]
     reliability: tuple[Reliability, ...]
     leakage: Leakage | None
     predictions: Predictions
@@ -135,6 +136,7 @@ def evaluate_predictions(
         omitted=omitted,
         curve=curve,
         gates=gates(predictions),
+        pass_rates=pass_rates(predictions),
         reliability=reliability(predictions),
         leakage=leakage,
         predictions=predictions,
@@ -145,7 +147,7 @@ def evaluate_predictions(
 def _median(predictions: Predictions, training_median: float | None) -> Median:
     age = float(np.median(predictions.true)) if training_median is None else training_median
     of = "data" if training_median is None else "training"
-    return Median(age, of, mean_estimate(np.abs(predictions.true - age)))
+    return Median(age, of, mean_estimate(np.abs(predictions.true - age), predictions.clusters))
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Errors of a set of faces, each figure with its interval; all from one resampling of the images."""
+"""Errors of a set of faces, each figure with its interval; all from one resampling of the photographs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agedetect.evaluation.bootstrap import IntervalEstimate, interval_estimate, resampled_means, wilson
+from agedetect.evaluation.bootstrap import (
+    Clusters,
+    IntervalEstimate,
+    interval_estimate,
+    resampled_cluster_means,
+    wilson,
+)
 from agedetect.evaluation.metrics import measure
 from agedetect.evaluation.predictions import Predictions, Years
 
@@ -46,7 +52,7 @@ def score(predictions: Predictions, members: NDArray[np.intp] | None = None, *, 
         low, high = predictions.low[chosen], predictions.high[chosen]
         columns["width"] = high - low
         coverage = _share((low <= true) & (true <= high))
-    drawn = _drawn(columns, seed)
+    drawn = _drawn(columns, predictions.clusters[chosen], seed)
     return Scores(
         n=len(chosen),
         mae=interval_estimate(metrics.mae, drawn["absolute"]),
@@ -61,10 +67,11 @@ def score(predictions: Predictions, members: NDArray[np.intp] | None = None, *, 
     )
 
 
-def _drawn(columns: dict[str, Years], seed: int) -> dict[str, Years]:
-    """The columns' means in each resample, (resamples,) each; none for a single face."""
+def _drawn(columns: dict[str, Years], clusters: Clusters, seed: int) -> dict[str, Years]:
+    """The columns' means in each resample, (resamples,) each; none for a single photograph."""
     table = np.stack(list(columns.values()), axis=1)
-    means = resampled_means(table, seed=seed) if len(table) > 1 else np.empty((0, len(columns)))
+    several = len(np.unique(clusters)) > 1
+    means = resampled_cluster_means(table, clusters, seed=seed) if several else np.empty((0, len(columns)))
     return dict(zip(columns, means.T, strict=True))
 
 

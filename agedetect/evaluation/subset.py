@@ -53,7 +53,8 @@ def choose_faces(face_set: FaceSet, spec: ModelSpec, split: str = "auto") -> Eva
         return EvaluationSet(face_set.faces, "all", why, None)
     if split == "all":
         why = f"all, {len(splits.train):,} of which TRAINED the model: its error on new faces is larger"
-        return EvaluationSet((*splits.train, *splits.validation, *splits.test), "all", why, splits)
+        everything = (*splits.train, *splits.validation, *splits.test, *splits.omitted)
+        return EvaluationSet(everything, "all", why, splits)
     if split == "validation":
         why = "the validation split of the model's own training run, which steered the training"
         return EvaluationSet(splits.validation, "validation", why, splits)
@@ -67,11 +68,14 @@ def own_split(faces: Sequence[Face], provenance: Mapping[str, object]) -> Splits
     protocol, seed, fold = named["protocol"], named["seed"], named["fold"]
     if not isinstance(protocol, str) or protocol not in PROTOCOLS or type(seed) is not int or type(fold) is not int:
         return None
-    try:
-        splits = split_faces(faces, seed=seed, protocol=protocol, fold=fold)
-    except DataError:  # too few for such a split: so they aren't the same
-        return None
-    return splits if splits.fingerprint == provenance.get("split_fingerprint") else None
+    for omit_near in (True, False):  # models of earlier versions trained on near-duplicates, too
+        try:
+            splits = split_faces(faces, seed=seed, protocol=protocol, fold=fold, omit_near=omit_near)
+        except DataError:  # too few for such a split: so they aren't the same
+            continue
+        if splits.fingerprint == provenance.get("split_fingerprint"):
+            return splits
+    return None
 
 
 def faces_for_both(face_set: FaceSet, specs: Sequence[ModelSpec], split: str = "auto") -> EvaluationSet:

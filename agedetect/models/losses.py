@@ -48,8 +48,7 @@ def soft_labels(outputs: Tensor, ages: Tensor, *, sigma: float) -> Tensor:
     2019, and Gao et al., "Deep Label Distribution Learning", TIP 2017. Its least value is 0, where the outputs are
     the labels' logarithms; for sigma -> 0 it is the cross-entropy.
     """
-    labels = gaussian_labels(ages, sigma)
-    return functional.kl_div(functional.log_softmax(outputs, dim=1), labels, reduction="batchmean")
+    return _divergence(outputs, gaussian_labels(ages, sigma))
 
 
 def dldl_v2(outputs: Tensor, ages: Tensor, *, sigma: float) -> Tensor:
@@ -57,9 +56,20 @@ def dldl_v2(outputs: Tensor, ages: Tensor, *, sigma: float) -> Tensor:
 
     Gao et al., "Age Estimation Using Expectation of Label Distribution Learning", IJCAI 2018, equation 7.
     """
-    years = torch.arange(BINS, device=outputs.device, dtype=outputs.dtype) + MIN_AGE
-    expected = expectation(functional.softmax(outputs, dim=1), years)
-    return soft_labels(outputs, ages, sigma=sigma) + functional.l1_loss(expected, ages)
+    return soft_labels(outputs, ages, sigma=sigma) + functional.l1_loss(_expected(functional.softmax(outputs, 1)), ages)
+
+
+def distilled(outputs: Tensor, targets: Tensor, *, sigma: float, absolute: bool) -> Tensor:
+    """`dldl_v2`, or `soft_labels` unless `absolute`, where half of each label is what teachers say of the face.
+
+    targets, (B, 1 + K): the ages and the teachers' mean distributions (Hinton, Vinyals & Dean, "Distilling the
+    Knowledge in a Neural Network", 2015).
+    """
+    ages, taught = targets[:, 0], targets[:, 1:]
+    loss = _divergence(outputs, (gaussian_labels(ages, sigma) + taught) / 2)
+    if absolute:
+        loss = loss + functional.l1_loss(_expected(functional.softmax(outputs, 1)), (ages + _expected(taught)) / 2)
+    return loss
 
 
 def gaussian_labels(ages: Tensor, sigma: float) -> Tensor:
@@ -68,8 +78,19 @@ def gaussian_labels(ages: Tensor, sigma: float) -> Tensor:
     return functional.softmax(-0.5 * ((years - ages[:, None]) / sigma) ** 2, dim=1)
 
 
-def choose_loss(name: str, *, label_sigma: float) -> Loss:
-    """One of config.LOSSES by its name."""
+def _divergence(outputs: Tensor, labels: Tensor) -> Tensor:
+    return functional.kl_div(functional.log_softmax(outputs, dim=1), labels, reduction="batchmean")
+
+
+def _expected(probabilities: Tensor) -> Tensor:
+    years = torch.arange(BINS, device=probabilities.device, dtype=probabilities.dtype) + MIN_AGE
+    return expectation(probabilities, years)
+
+
+def choose_loss(name: str, *, label_sigma: float, taught: bool = False) -> Loss:
+    """One of config.LOSSES by its name; where teachers have `taught`, of targets as `distilled` takes them."""
+    if taught:
+        return partial(distilled, sigma=label_sigma, absolute=name == "dldl_v2")
     losses: dict[str, Loss] = {
         "mse": mse,
         "focal_mse": focal_mse,

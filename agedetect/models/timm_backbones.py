@@ -18,6 +18,11 @@ from agedetect_runtime.spec import RESAMPLINGS
 PREFIX = "timm/"
 Arguments = Mapping[str, str | int]
 
+# Data sets and losses of face recognition, as published configurations name them.
+_FACE_RECOGNITION = re.compile(
+    "vggface|ms1m|ms-?celeb|webface|glint|casia|arcface|cosface|sphereface|adaface|magface|curricularface|facenet", re.I
+)
+
 # What the configuration of published weights may set beside the name: none of these can name a file or an address.
 _ARGUMENTS: dict[str, type] = {"pad_type": str, "img_size": int}
 _ARCHITECTURE = re.compile(r"timm/[a-z0-9_]{1,80}")
@@ -25,6 +30,22 @@ _ARCHITECTURE = re.compile(r"timm/[a-z0-9_]{1,80}")
 
 def is_timm(name: str) -> bool:
     return name.startswith(PREFIX)
+
+
+def face_recognition_word(name: str) -> str | None:
+    """The word by which the published configuration of timm/NAME says that its weights were trained on faces.
+
+    Builds the network without memory for its weights. Raises WeightsError where timm doesn't know the name.
+    """
+    source = name.removeprefix(PREFIX)
+    return word_of_faces(_create(name, source, pretrained=False, device="meta").pretrained_cfg)
+
+
+def word_of_faces(published: Mapping[str, Any]) -> str | None:
+    """From the configuration's tag, architecture, address and licence; the folder it lies in says nothing."""
+    texts = [str(published.get(key) or "") for key in ("tag", "architecture", "hf_hub_id", "license")]
+    found = _FACE_RECOGNITION.search(" ".join(texts))
+    return found.group().lower() if found else None
 
 
 def check_architecture(name: str, arguments: Arguments) -> None:

@@ -13,7 +13,13 @@ from agedetect.evaluation.comparison import Comparison
 from agedetect.evaluation.result import CURVE_YEARS, Evaluation
 from agedetect.reports.style import BLUE, GREEN, INK, RED, figure_style, one_axes, to_svg, whiskers, with_n
 from agedetect.reports.thumbnails import WorstFace
-from agedetect.reports.trust_figures import age_gates, coverage_by_age, crop_sensitivity, reliability_curve
+from agedetect.reports.trust_figures import (
+    age_gates,
+    coverage_by_age,
+    crop_sensitivity,
+    pass_rates_by_age,
+    reliability_curve,
+)
 
 
 def figures(result: Evaluation, only: Collection[str] = ()) -> dict[str, str]:
@@ -28,6 +34,7 @@ def figures(result: Evaluation, only: Collection[str] = ()) -> dict[str, str]:
         "residuals": residuals,
         "error_by_group": error_by_group,
         "age_gates": age_gates,
+        "pass_rates": pass_rates_by_age,
     }
     if result.overall.coverage:
         drawn["coverage_by_age"] = coverage_by_age

@@ -81,8 +81,9 @@ def _data(splits: Splits, face_set: FaceSet, licence: str) -> list[str]:
         f"applies to this model: {printable(licence)}.",
         _markdown(Table(("split", "n", "ages (years)", "mean age"), rows)),
         "The split depends only on the pixels and a seed. Pixel-identical images are always in the same subset; those "
-        f"with conflicting ages are used for training. Fingerprint of the split: {splits.fingerprint}; of its test "
-        f"set: {splits.test_fingerprint}. Figures are comparable only where the latter is equal.",
+        f"with conflicting ages are used for training. {len(splits.omitted):,} near-duplicates of test or validation "
+        f"faces are in no subset. Fingerprint of the split: {splits.fingerprint}; of its test set: "
+        f"{splits.test_fingerprint}. Figures are comparable only where the latter is equal.",
     ]
 
 

@@ -83,14 +83,17 @@ class ComparisonReport:
         return text.verdict(self.result)
 
     def to_frame(self) -> pd.DataFrame:
-        """All faces, then each group: both MAE in years, and `advantage`, the second's minus the first's."""
+        """All faces, then each group: both MAE in years, and `advantage`, the second's minus the first's.
+
+        `p_value` is that of no difference, a group's after Holm's correction for the number of groups.
+        """
         import pandas as pd
 
         return pd.DataFrame(
             [
                 {"group": item.group, "n": item.n, "first_mae": item.first_mae, "second_mae": item.second_mae}
                 | _interval("advantage", item.advantage)
-                | {"significant": item.significant}
+                | {"p_value": item.p_value, "significant": item.significant}
                 for item in (self.result.overall, *self.result.groups)
             ]
         )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from agedetect.evaluation.bootstrap import IntervalEstimate
 from agedetect.evaluation.comparison import Comparison
+from agedetect.evaluation.gates import THRESHOLDS
 from agedetect.evaluation.result import INTERVAL_FAMILIES, Evaluation, GroupScores
 from agedetect.evaluation.sensitivity import CropSensitivity
 from agedetect.reports.format import MISSING, as_percent, bounds, decimal, share, years
@@ -83,6 +84,16 @@ def gate_table(result: Evaluation) -> Table:
     return Table((*heading, "FNR (adults challenged)", "n"), rows)
 
 
+def pass_rate_table(result: Evaluation, thresholds: Sequence[int] = THRESHOLDS) -> Table:
+    """A row a threshold and year of true age."""
+    rows = [
+        (f"{item.threshold}", f"{item.age}", f"{item.passed.n:,}", share(item.passed.share))
+        for item in result.pass_rates
+        if item.threshold in thresholds
+    ]
+    return Table(("threshold", "true age", "n", "estimated at the threshold or older (95% CI)"), rows)
+
+
 def coverage_table(result: Evaluation) -> Table:
     groups = [("all faces", result.overall)]
     groups += [(group.name, group.scores) for family in INTERVAL_FAMILIES for group in result.family(family)]
@@ -135,8 +146,9 @@ def comparison_table(result: Comparison) -> Table:
             decimal(item.first_mae),
             decimal(item.second_mae),
             years(item.advantage, signed=True),
+            f"{item.p_value:.3f}",
             "yes" if item.significant else "no",
         )
         for item in (result.overall, *result.groups)
     ]
-    return Table(("group", "n", "MAE of A", "MAE of B", "B minus A (95% CI)", "significant"), rows)
+    return Table(("group", "n", "MAE of A", "MAE of B", "B minus A (95% CI)", "p", "significant"), rows)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from agedetect.evaluation.gates import Share
+from agedetect.evaluation.gates import NEAR_YEARS, Share
 from agedetect.evaluation.result import Evaluation
 from agedetect.evaluation.sensitivity import CropSensitivity
 from agedetect.reports.format import as_percent
@@ -23,8 +23,12 @@ def age_gates(result: Evaluation) -> Figure:
     left, right = figure.subplots(1, 2)
     for threshold in OF_THRESHOLD:
         gates = [gate for gate in result.gates if gate.threshold == threshold]
-        _draw_shares(left, threshold, [gate.false_positives for gate in gates])
-        _draw_shares(right, threshold, [gate.false_negatives for gate in gates])
+        ages = [gate.challenge for gate in gates]
+        for axes, shares in (
+            (left, [gate.false_positives for gate in gates]),
+            (right, [gate.false_negatives for gate in gates]),
+        ):
+            _draw_shares(axes, threshold, ages, shares, f"{threshold} (n={shares[0].n:,})")
     left.set(title="false positive rate (minors passed)", xlabel="challenge age (years)", ylabel="%")
     right.set(title="false negative rate (adults challenged)", xlabel="challenge age (years)", ylabel="%")
     for axes in (left, right):
@@ -34,16 +38,29 @@ def age_gates(result: Evaluation) -> Figure:
     return figure
 
 
-def _draw_shares(axes: Axes, threshold: int, shares: Sequence[Share]) -> None:
-    """`shares` are those of the challenge ages from the threshold on: all of the same faces, or of none."""
-    known = [item.share for item in shares if item.share]
-    ages, colour = range(threshold, threshold + len(known)), OF_THRESHOLD[threshold]
+def pass_rates_by_age(result: Evaluation) -> Figure:
+    """The share estimated at the threshold or older by year of true age, a line a threshold, intervals shaded."""
+    title = f"n = {result.n:,}; in the legend: those within {NEAR_YEARS} years"
+    figure, axes = one_axes(7.2, 3.9, title, "true age (years)", "estimated at the threshold or older (%)")
+    for threshold in OF_THRESHOLD:
+        rates = [rate for rate in result.pass_rates if rate.threshold == threshold]
+        ages, shares = [rate.age for rate in rates], [rate.passed for rate in rates]
+        _draw_shares(axes, threshold, ages, shares, f"{threshold} (n={sum(item.n for item in shares):,})")
+    axes.set_ylim(0, 101)
+    if axes.lines:
+        axes.legend(title="threshold", fontsize=8.5)
+    return figure
+
+
+def _draw_shares(axes: Axes, threshold: int, ages: Sequence[int], shares: Sequence[Share], label: str) -> None:
+    """A share of nobody is not drawn."""
+    known = [(age, item.share) for age, item in zip(ages, shares, strict=True) if item.share]
     if not known:
         return
-    label = f"{threshold} (n={shares[0].n:,})"
-    axes.plot(ages, [100 * share.value for share in known], color=colour, label=label, linewidth=1.8)
-    low, high = ([100 * (end or 0.0) for end in ends] for ends in zip(*(share[1:] for share in known), strict=True))
-    axes.fill_between(ages, low, high, color=colour, alpha=0.12, linewidth=0)
+    places, colour = [age for age, _ in known], OF_THRESHOLD[threshold]
+    axes.plot(places, [100 * share.value for _, share in known], color=colour, label=label, linewidth=1.8)
+    low, high = ([100 * (end or 0.0) for end in ends] for ends in zip(*(share[1:] for _, share in known), strict=True))
+    axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
 def coverage_by_age(result: Evaluation) -> Figure:

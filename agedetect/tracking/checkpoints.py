@@ -89,18 +89,21 @@ class Checkpoint:
         return cls(history, Snapshot(**values))
 
 
-def save_checkpoint(history: Sequence[Epoch], snapshot: Snapshot) -> None:
-    """To the active run: the weights if they are the best so far, then the state to resume from.
+def save_checkpoint(history: Sequence[Epoch], snapshot: Snapshot, *, keep_best: bool) -> None:
+    """To the active run: with `keep_best` the weights if they are the best so far, then the state to resume from.
 
     States of even and odd epochs take turns, so that one is whole wherever the process is killed.
     """
     best = min(history, key=lambda epoch: epoch.metrics.mae)
-    if best.number == snapshot.epoch:
+    if keep_best and best.number == snapshot.epoch:
         _log_file(_BEST, lambda path: torch.save(snapshot.evaluated, path))
     _log_file(STATES[snapshot.epoch % 2], Checkpoint(list(history), snapshot).save)
 
 
-def best_weights(run_id: str) -> dict[str, Any]:
+def kept_weights(run_id: str, *, keep_best: bool) -> dict[str, Any]:
+    """Of the epoch with the lowest validation MAE, or else of the last one."""
+    if not keep_best:
+        return _last_checkpoint(run_id).snapshot.evaluated
     with tempfile.TemporaryDirectory() as folder:
         path = download(f"runs:/{run_id}/{_BEST}", Path(folder))
         state: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
@@ -118,6 +121,10 @@ def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
             f"run {run_id}: it was trained on the split {fingerprint}, the faces now give {splits.fingerprint}: "
             "restore them as they were, or start anew"
         )
+    return _last_checkpoint(run_id)
+
+
+def _last_checkpoint(run_id: str) -> Checkpoint:
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for name in STATES:

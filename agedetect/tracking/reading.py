@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from agedetect.config import TrainConfig
-from agedetect.errors import RunError
+from agedetect.errors import ConfigError, RunError
 from agedetect.evaluation.predictor import Predictor
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.registered import DESCRIPTION, load_registered
@@ -106,6 +106,8 @@ def read_config(run_id: str) -> TrainConfig:
         try:
             path = download(f"runs:/{run_id}/{CONFIG}", Path(scratch))
             return TrainConfig.from_dict(json.loads(path.read_text()))
+        except ConfigError as error:
+            raise RunError(f"run {run_id}: this version can't train with its settings: {error}; start anew") from error
         except (ModelError, OSError, ValueError, TypeError) as error:
             raise RunError(f"run {run_id}: no training run with this id was found: {one_line(error)}") from error
 

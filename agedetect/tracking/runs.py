@@ -36,6 +36,7 @@ from agedetect.tracking.store import FINISHED
 
 EXPERIMENT = "agedetect"
 _EXPERIMENT_IS_CHOSEN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
+log = logging.getLogger(__name__)
 _MADE_UP_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # what MLflow gives a run without a name: "bold-fox-123"
 
 
@@ -132,7 +133,10 @@ class Run:
             mlflow.set_tag("mlflow.runName", f"{name}, {result}" if result else name)
 
     def log_data(self, face_set: FaceSet, splits: Splits) -> None:
-        """The three subsets as MLflow datasets, their lists, the fingerprints, and what was skipped and why."""
+        """The three subsets as MLflow datasets, their lists, the fingerprints, and what was skipped and why.
+
+        The list also names the near-duplicates that were omitted.
+        """
         checkout = Path(__file__).parents[2]
         commit = get_git_commit(str(checkout)) if (checkout / "MLproject").is_file() else None
         mlflow.set_tags(
@@ -144,14 +148,17 @@ class Run:
                 "data_licence": self.config.data_licence,
                 "faces": len(face_set.faces),
                 "skipped_files": len(face_set.skipped),
+                "omitted_faces": len(splits.omitted),
             }
         )
+        if splits.omitted:
+            log.info("%s faces omitted: near-duplicates of test or validation faces", len(splits.omitted))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "splits.csv"
             write_splits(splits, path)
             mlflow.log_artifact(str(path), "data")
             table = pd.read_csv(path)
-        for split, rows in table.groupby("split"):
+        for split, rows in table[table["split"] != "omitted"].groupby("split"):
             _log_dataset(str(split), rows.drop(columns="split"), face_set.source, splits.fingerprint)
         skipped = [{"path": str(item.path), "reason": item.reason} for item in face_set.skipped]
         mlflow.log_text(json.dumps(skipped, indent=1), "data/skipped.json")

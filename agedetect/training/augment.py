@@ -5,36 +5,29 @@ All randomness comes from the given generator, which the dataset seeds with (see
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance
 
 from agedetect.data.geometry import Filling, Movement, move
 
 Pixels = NDArray[np.uint8]
 
 MIN_AREA = 0.8  # of the picture, kept by "crop": Paplham & Franc (CVPR 2024) take the same
-MAX_DEGREES = 10.0
 # "affine": the crops that other people make of their pictures
 SCALE, AFFINE_DEGREES, SHIFT = (0.6, 1.25), 15.0, 0.07  # of the face's size; of the picture's side
 FILLINGS: tuple[Filling, ...] = ("reflect", "edge", "constant")
 COLOUR = 0.25  # brightness, contrast and saturation are multiplied by 1 - COLOUR to 1 + COLOUR
-BLUR_SHARE, MAX_BLUR = 0.15, 0.012  # of the images; the radius as a share of the side
-JPEG_SHARE, JPEG_QUALITY = 0.2, (30, 90)
 ERASE_SHARE, ERASE_AREA, ERASE_RATIO = 0.3, (0.02, 0.15), (0.5, 2.0)  # Zhong et al., AAAI 2020
 
-GEOMETRY = ("rotate", "crop", "affine")
-PICTURE = ("colour", "blur", "jpeg")
+GEOMETRY = ("crop", "affine")
 
 
 def geometric(image: Image.Image, chosen: Collection[str], random: Generator) -> Image.Image:
-    """Rotate and crop before the resize. A square stays square; what lies outside is black."""
-    if "rotate" in chosen:
-        image = image.rotate(random.uniform(-MAX_DEGREES, MAX_DEGREES), Image.Resampling.BILINEAR)
+    """Before the resize. A square stays square."""
     if "crop" in chosen:
         share = random.uniform(MIN_AREA, 1) ** 0.5
         width, height = round(share * image.width), round(share * image.height)
@@ -53,18 +46,11 @@ def _affine(image: Image.Image, random: Generator) -> Image.Image:
     return move(image, Movement(scale, degrees, right, down), filling)
 
 
-def photometric(pixels: Pixels, chosen: Collection[str], random: Generator) -> Pixels:
-    """Colour jitter, blur and JPEG artefacts, at the size that the network sees. (S, S, 3) -> (S, S, 3)."""
+def colour_jitter(pixels: Pixels, random: Generator) -> Pixels:
+    """At the size that the network sees. (S, S, 3) -> (S, S, 3)."""
     image = Image.fromarray(pixels)
-    if "colour" in chosen:
-        for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-            image = enhance(image).enhance(random.uniform(1 - COLOUR, 1 + COLOUR))
-    if "blur" in chosen and random.random() < BLUR_SHARE:
-        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, MAX_BLUR) * image.width))
-    if "jpeg" in chosen and random.random() < JPEG_SHARE:
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=int(random.integers(*JPEG_QUALITY)))
-        image = Image.open(file)
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance(random.uniform(1 - COLOUR, 1 + COLOUR))
     return np.array(image)
 
 

@@ -13,17 +13,28 @@ from agedetect.data.faces import Face
 from agedetect.training import augment
 from agedetect_runtime.images import load_face, open_rgb
 
-Item = tuple[Tensor, float]
+Item = tuple[Tensor, Tensor]
 EVALUATION_BATCH = 32  # at 64, glibc maps and unmaps every large activation anew: half the speed at 128 px
 
 
 class FaceDataset(Dataset[Item]):
-    """Items are (face uint8 (S, S, 3), age in years), indexed by (epoch, index), which seed the augmentation."""
+    """Items are (face uint8 (S, S, 3), its target), indexed by (epoch, index), which seed the augmentation.
+
+    The target is the age in years, or the face's row of `targets`.
+    """
 
     def __init__(
-        self, faces: Sequence[Face], image_size: int, resampling: str, *, seed: int, augmentations: Collection[str] = ()
+        self,
+        faces: Sequence[Face],
+        image_size: int,
+        resampling: str,
+        *,
+        seed: int,
+        augmentations: Collection[str] = (),
+        targets: Tensor | None = None,
     ) -> None:
         self.faces, self.image_size, self.resampling = faces, image_size, resampling
+        self.targets = torch.tensor([face.age for face in faces], dtype=torch.float32) if targets is None else targets
         self.seed, self.augmentations = seed, frozenset(augmentations)
 
     def __len__(self) -> int:
@@ -33,7 +44,7 @@ class FaceDataset(Dataset[Item]):
         epoch, index = key
         face = self.faces[index]
         random = np.random.default_rng((self.seed, epoch, index)) if self.augmentations else None
-        return torch.from_numpy(self._pixels(face, random)), face.age
+        return torch.from_numpy(self._pixels(face, random)), self.targets[index]
 
     def _pixels(self, face: Face, random: np.random.Generator | None) -> augment.Pixels:
         if random is None:
@@ -44,8 +55,8 @@ class FaceDataset(Dataset[Item]):
         else:
             moved = augment.geometric(open_rgb(face.path), self.augmentations, random)
             pixels = load_face(moved, self.image_size, self.resampling)
-        if not self.augmentations.isdisjoint(augment.PICTURE):
-            pixels = augment.photometric(pixels, self.augmentations, random)
+        if "colour" in self.augmentations:
+            pixels = augment.colour_jitter(pixels, random)
         if "erase" in self.augmentations:
             pixels = augment.random_erasing(pixels, random)
         return pixels[:, ::-1].copy() if flip else pixels
@@ -72,12 +83,13 @@ class ShuffledBatches:
 
 
 class OrderedBatches:
-    """Batches of (0, index) in order: every world-th image from `rank`, the first where there is none for it.
+    """Batches of (epoch, index) in order: every world-th image from `rank`, the first where there is none for it.
 
     So each process has a row to gather; `gather_rows` removes the surplus.
     """
 
-    def __init__(self, count: int, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, count: int, *, rank: int = 0, world: int = 1, epoch: int = 0) -> None:
+        self.epoch = epoch
         self.indexes = range(rank, count, world) or range(min(count, 1))
 
     def __len__(self) -> int:
@@ -85,13 +97,13 @@ class OrderedBatches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for start in range(0, len(self.indexes), EVALUATION_BATCH):
-            yield [(0, index) for index in self.indexes[start : start + EVALUATION_BATCH]]
+            yield [(self.epoch, index) for index in self.indexes[start : start + EVALUATION_BATCH]]
 
 
 def loader(
     dataset: FaceDataset, batches: ShuffledBatches | OrderedBatches, *, workers: int, pinned: bool
 ) -> DataLoader[Item]:
-    """Yields (faces uint8 (B, S, S, 3), ages float32 (B,))."""
+    """Yields (faces uint8 (B, S, S, 3), targets float32 (B,) or (B, ...))."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -104,5 +116,5 @@ def loader(
 
 
 def _collate(items: list[Item]) -> tuple[Tensor, Tensor]:
-    faces, ages = zip(*items, strict=True)
-    return torch.stack(faces), torch.tensor(ages, dtype=torch.float32)
+    faces, targets = zip(*items, strict=True)
+    return torch.stack(faces), torch.stack(targets)

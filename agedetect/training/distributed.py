@@ -32,14 +32,19 @@ def keep_freed_memory() -> None:
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def open_fabric(device: str, precision: str) -> Fabric:
-    """One of torchrun's processes, or a single process without it. Raises ConfigError for CUDA where there is none."""
+def choose_device(device: str) -> str:
+    """'cpu' or 'cuda'. Raises ConfigError for CUDA where there is none."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "device=cuda: torch finds no CUDA device; check nvidia-smi and that torch is a CUDA build, or say cpu"
         )
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """One of torchrun's processes, or a single process without it. Raises ConfigError for CUDA where there is none."""
+    accelerator = choose_device(device)
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and local > torch.cuda.device_count():
         raise ConfigError(f"{local} processes on {torch.cuda.device_count()} CUDA devices: start fewer, or say cpu")
     fabric = Fabric(

@@ -20,8 +20,8 @@ def exponential_moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def update(average: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        steps = float(count)
+    def update(average: list[Tensor], current: list[Tensor], _: Tensor | int) -> None:
+        steps = int(averaged.n_averaged)  # on the CPU, where `_`, its copy on the GPU, would have to be waited for
         share = 1 - min(decay, (1 + steps) / (10 + steps))
         if average[0].is_floating_point():
             torch._foreach_lerp_(average, current, share)
@@ -29,4 +29,5 @@ def exponential_moving_average(model: nn.Module, decay: float) -> AveragedModel:
             torch._foreach_copy_(average, current)
 
     rule: Update = update
-    return AveragedModel(model, multi_avg_fn=rule, use_buffers=True)
+    averaged = AveragedModel(model, multi_avg_fn=rule, use_buffers=True)
+    return averaged

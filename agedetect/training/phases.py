@@ -22,6 +22,8 @@ class Phase:
 
 
 def plan(config: TrainConfig) -> tuple[Phase, ...]:
-    head = Phase("head", 1, config.head_epochs, config.learning_rate)
-    full = Phase("all", config.head_epochs + 1, config.epochs, config.finetune_learning_rate)
+    """The phases of a config in which nothing is 'auto' any more."""
+    epochs = int(config.head_epochs)
+    head = Phase("head", 1, epochs, config.learning_rate)
+    full = Phase("all", epochs + 1, config.epochs, float(config.finetune_learning_rate))
     return tuple(phase for phase in (head, full) if phase.first <= phase.last)

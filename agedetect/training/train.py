@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agedetect.config import TrainConfig
 from agedetect.data.faces import Face, FaceSet, read_faces, require_few_skipped
@@ -26,7 +27,7 @@ from agedetect.evaluation.predictions import Predictions
 from agedetect.models.conformal import faces_to_calibrate, fit_conformal
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import AgeModel, build_model
-from agedetect.tracking.checkpoints import Checkpoint, Epoch, best_weights, read_checkpoint, save_checkpoint
+from agedetect.tracking.checkpoints import Checkpoint, Epoch, kept_weights, read_checkpoint, save_checkpoint
 from agedetect.tracking.folds import Fold, log_folds, read_folds
 from agedetect.tracking.reading import read_config
 from agedetect.tracking.registry import Registered
@@ -36,9 +37,13 @@ from agedetect.training.distributed import close, keep_freed_memory, open_fabric
 from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
 from agedetect.training.registration import report_and_register
+from agedetect.training.start import resolve
+from agedetect.training.teaching import fixed_address, load_teachers, teach
 from agedetect_runtime.spec import MIN_AGE
 
 log = logging.getLogger("agedetect")
+
+CALIBRATION_VIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +83,9 @@ def train(
         config = dataclasses.replace(config, data_dir=faces.source)
     elif faces is not None:
         config, faces = dataclasses.replace(config, data_dir=str(faces)), None
+    config, started = resolve(config)
+    if not resume and int(os.environ.get("RANK", "0")) == 0:
+        log.info("%s", started)
     return _train_folds(faces, config, resume) if config.all_folds else _train_one(faces, config, resume)
 
 
@@ -109,14 +117,20 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
     _require_calibration(splits.validation, config)
     checkpoint = read_checkpoint(resume, splits) if resume else None
     model = _new_model(config, splits, "none" if checkpoint else config.weights)
-    fit = Fit(fabric, model, config, splits.train, splits.validation, Progress() if first else Progress(False))
+    progress = Progress() if first else Progress(False)
+    targets = None
+    if teachers := load_teachers(config.teacher_addresses, splits):
+        config = dataclasses.replace(config, teachers=",".join(map(fixed_address, teachers)))
+        targets = cast(Tensor, fabric.broadcast(teach(teachers, splits, progress) if first else None))
+    fit = Fit(fabric, model, config, splits.train, splits.validation, progress, targets)
     trained = TrainedRun()
     with open_run(config, resume) if first else nullcontext() as run:
         if run:
             log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
             run.log_data(face_set, splits)
         history = _fit(fit, run, checkpoint)
-        model.load_state_dict(fabric.broadcast(best_weights(run.id) if run else {}))
+        kept = kept_weights(run.id, keep_best=config.keeps_best) if run else {}
+        model.load_state_dict(fabric.broadcast(kept))
         calibrated = _calibrate(fit, splits.validation, config.coverage)
         # the one time that the test faces are looked at
         predict = partial(_predict, fit, calibrated)
@@ -176,15 +190,17 @@ def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch
         if run:
             run.log_epoch(epoch)
             run.log_figure("curves", curves(history))
-            save_checkpoint(history, snapshot)
+            save_checkpoint(history, snapshot, keep_best=run.config.keeps_best)
             run.resumable = True
             log.info("%s", epoch)
     return history
 
 
 def _calibrate(fit: Fit, validation: tuple[Face, ...], coverage: float) -> CalibratedModel:
-    outputs = fit.predict(validation, "calibration")
+    """On faces moved and coloured as in training: the intervals are for pictures that nobody cut as UTKFace's were."""
+    outputs = torch.cat([fit.predict(validation, "calibration", view=view) for view in range(CALIBRATION_VIEWS)])
     true = torch.tensor([face.age for face in validation], dtype=torch.float32, device=outputs.device)
+    true = true.repeat(CALIBRATION_VIEWS)
     age, probabilities = fit.model.age(outputs), fit.model.probabilities(outputs)
     return CalibratedModel(fit.model, fit_conformal(age, probabilities, true, coverage).to(outputs.device))
 

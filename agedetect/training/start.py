@@ -1,0 +1,62 @@
+"""What a run starts from: it decides every setting that is 'auto', before the run begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from agedetect.config import AUTO, DEFAULT_LOSS, RECIPES, TrainConfig
+from agedetect.models.timm_backbones import face_recognition_word, is_timm
+from agedetect.training.distributed import choose_device, use_bfloat16
+from agedetect_runtime.cores import usable_cores
+
+MOST_WORKERS = 8  # each holds whole batches in memory, and the step has to keep up with them
+
+
+def resolve(config: TrainConfig) -> tuple[TrainConfig, str]:
+    """The config with a value for every 'auto', and a line that says which and why.
+
+    Raises ConfigError for a device that isn't there, WeightsError where timm doesn't know the backbone.
+    """
+    device = choose_device(config.device)
+    start, reason = starting_point(config)
+    found = {
+        "start": start,
+        **_phases(config, RECIPES[start]),
+        "loss": DEFAULT_LOSS[config.head],
+        "device": device,
+        "precision": "bfloat16" if use_bfloat16(config.precision, device) else "float32",
+        "workers": _workers(),
+    }
+    chosen: dict[str, Any] = {name: value for name, value in found.items() if getattr(config, name) == AUTO}
+    resolved = dataclasses.replace(config, **chosen)
+    values = ", ".join(f"{name}={getattr(resolved, name)}" for name in found if name != "start")
+    return resolved, f"start={start} ({reason}): {values}"
+
+
+def starting_point(config: TrainConfig) -> tuple[str, str]:
+    """A key of RECIPES, and the reason."""
+    if config.start != AUTO:
+        return config.start, "as given"
+    if config.weights == "none":
+        return "scratch", "weights=none"
+    if config.weights != "imagenet":
+        return "imagenet", "what a weights file is taken for; otherwise give --start faces"
+    word = face_recognition_word(config.model_name) if is_timm(config.model_name) else None
+    if word:
+        return "faces", f"the backbone's configuration names {word}"
+    return "imagenet", "the published weights"
+
+
+def _phases(config: TrainConfig, recipe: dict[str, float]) -> dict[str, float]:
+    """The recipe within the epochs that there are: a warm-up leaves an epoch of the fine-tuning phase to follow it."""
+    head = min(recipe["head_epochs"], config.epochs) if config.head_epochs == AUTO else int(config.head_epochs)
+    warmup = min(recipe["warmup_epochs"], max(0, config.epochs - head - 1))
+    return {**recipe, "head_epochs": head, "warmup_epochs": warmup}
+
+
+def _workers() -> int:
+    """For each of torchrun's processes on this machine; a core is left for the training step."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(MOST_WORKERS, max(1, usable_cores() // processes - 1))

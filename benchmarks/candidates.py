@@ -1,0 +1,339 @@
+"""Changes of the recipe that aren't options: what each brings, with two seeds, before it may become one.
+
+    python -m benchmarks.candidates half.csv timm/local-dir:FOLDER results.csv      # --only mixup --seed 0
+    python -m benchmarks.candidates --table half.csv timm/local-dir:FOLDER results.csv
+
+`half.csv` is that of benchmarks.recipes: no test face of the default split is in it. The predictions for the
+validation faces are kept beside `results.csv`, one file a run, so that rows are compared face by face.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import AdamW
+
+from agedetect.config import TrainConfig
+from agedetect.data.faces import Face, read_faces
+from agedetect.data.splits import Splits, split_faces
+from agedetect.evaluation.bootstrap import mean_estimate
+from agedetect.models.heads import BINS, expectation
+from agedetect.models.losses import gaussian_labels
+from agedetect.models.model import AgeModel, build_model
+from agedetect.training import augment
+from agedetect.training.distributed import keep_freed_memory, open_fabric, to_numpy
+from agedetect.training.fit import Fit, Task
+from agedetect.training.phases import Phase
+from agedetect.training.progress import Progress
+
+SIZE, EPOCHS, HEAD_EPOCHS, RATE = 96, 7, 3, 8e-5
+MIXUP_ALPHA, DROP_PATH, FROZEN_BLOCKS, RANDAUGMENT = 0.2, 0.05, 4, (2, 0.3)
+Targets = tuple[Tensor, Tensor]  # distributions (N, K) and ages (N,), of the training faces
+
+
+class Candidate(Fit):
+    """A run whose targets are looked up by the training face's number, so that they can be anything."""
+
+    targets: Targets
+    mixup = decay_all = False
+
+    def aim_at(self, targets: Targets) -> None:
+        """The training faces carry their numbers instead of their ages from here on."""
+        self.targets = targets
+        self.train = [dataclasses.replace(face, age=float(index)) for index, face in enumerate(self.train)]
+        plain = self.loss
+        self.loss = lambda outputs, numbers: (
+            dldl_v2(outputs, *(column[numbers.long()] for column in self.targets))
+            if outputs.requires_grad
+            else plain(outputs, numbers)
+        )
+
+
+class Mixup(Candidate):
+    """Mixup of pictures and targets (Zhang et al., ICLR 2018) in the fine-tuning phase."""
+
+    def _full_task(self, phase: Phase) -> Task:
+        task = super()._full_task(phase)
+        random = np.random.default_rng(self.config.seed)
+        plain = self.targets
+
+        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+            for faces, numbers in task.batches(epoch):
+                share = float(random.beta(MIXUP_ALPHA, MIXUP_ALPHA))
+                other = numbers.flip(0)
+                mixed = share * faces.float() + (1 - share) * faces.flip(0).float()
+                pairs = [share * column[numbers.long()] + (1 - share) * column[other.long()] for column in plain]
+                self.targets = (pairs[0], pairs[1])
+                yield mixed, torch.arange(len(numbers)).float()
+            self.targets = plain
+
+        return dataclasses.replace(task, batches=batches)
+
+
+class NoDecayOnNorms(Candidate):
+    def _adamw(self, module: torch.nn.Module, phase: Phase) -> AdamW:
+        parameters = [value for value in module.parameters() if value.requires_grad]
+        groups = [
+            {"params": [value for value in parameters if value.ndim > 1]},
+            {"params": [value for value in parameters if value.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return AdamW(groups, lr=phase.learning_rate, weight_decay=self.config.weight_decay)
+
+
+class FrozenStages(Candidate):
+    """The stem and the first blocks keep their weights and statistics."""
+
+    def _full_task(self, phase: Phase) -> Task:
+        task = super()._full_task(phase)
+        network = self.model.backbone
+        frozen = [network.conv_stem, network.bn1, *list(network.blocks.children())[:FROZEN_BLOCKS]]
+        for part in frozen:
+            part.requires_grad_(False)
+            part.train = lambda mode=True, part=part: part  # type: ignore[method-assign]
+            part.eval()
+        return task
+
+
+class SmallFirst(Candidate):
+    """The first half of the fine-tuning at three quarters of the size."""
+
+    def _full_task(self, phase: Phase) -> Task:
+        task = super()._full_task(phase)
+
+        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+            early = epoch < (phase.first + phase.last + 1) // 2
+            for faces, numbers in task.batches(epoch):
+                if early:
+                    faces = functional.interpolate(
+                        faces.permute(0, 3, 1, 2).float(), scale_factor=0.75, mode="bilinear", antialias=True
+                    ).permute(0, 2, 3, 1)
+                yield faces, numbers
+
+        return dataclasses.replace(task, batches=batches)
+
+
+def dldl_v2(outputs: Tensor, labels: Tensor, ages: Tensor) -> Tensor:
+    years = torch.arange(BINS, dtype=torch.float32)
+    expected = expectation(functional.softmax(outputs, dim=1), years)
+    divergence = functional.kl_div(functional.log_softmax(outputs, dim=1), labels, reduction="batchmean")
+    return divergence + functional.l1_loss(expected, ages)
+
+
+def plain_targets(faces: Sequence[Face], sigma: float = 2.0) -> Targets:
+    ages = torch.tensor([face.age for face in faces])
+    return gaussian_labels(ages, sigma), ages
+
+
+def uncut_targets(faces: Sequence[Face]) -> Targets:
+    """Narrower below five years, so that no label is cut off at birth."""
+    ages = torch.tensor([face.age for face in faces])
+    sigmas = (ages / 2.5).clamp(0.5, 2.0)
+    years = torch.arange(BINS, dtype=torch.float32)
+    return functional.softmax(-0.5 * ((years - ages[:, None]) / sigmas[:, None]) ** 2, dim=1), ages
+
+
+def averaged_duplicates(faces: Sequence[Face]) -> Targets:
+    """Pixel-identical faces share the mean of their ages."""
+    ages: dict[str, list[float]] = {}
+    for face in faces:
+        ages.setdefault(face.digest, []).append(face.age)
+    return plain_targets([dataclasses.replace(face, age=float(np.mean(ages[face.digest]))) for face in faces])
+
+
+def blend(one: Targets, other: Targets, share: float) -> Targets:
+    return share * one[0] + (1 - share) * other[0], share * one[1] + (1 - share) * other[1]
+
+
+def cross_fitted(fit: Fit, folds: int = 5) -> Targets:
+    """What heads on frozen features say of the training faces that they didn't train on: labels without their noise."""
+    features = fit.map_faces(fit.model.features, fit.train, "features")
+    labels, ages = plain_targets(fit.train)
+    fold = torch.from_numpy(np.random.default_rng(7).integers(0, folds, len(ages)))
+    found = torch.zeros_like(labels)
+    for number in range(folds):
+        torch.manual_seed(number)
+        head = build_model("mobilenet_v2", "none", mean_age=float(ages.mean())).head
+        head[1] = torch.nn.Linear(features.shape[1], head[1].out_features)
+        optimizer = AdamW(head.parameters(), lr=1e-3, weight_decay=1e-2)
+        inside = torch.nonzero(fold != number).squeeze(1)
+        for _ in range(6):
+            for batch in inside[torch.randperm(len(inside))].split(32):
+                dldl_v2(head.train()(features[batch]), labels[batch], ages[batch]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        with torch.no_grad():
+            found[fold == number] = functional.softmax(head.eval()(features[fold == number]), dim=1)
+    return found, expectation(found, torch.arange(BINS, dtype=torch.float32))
+
+
+def randaugment(pixels: augment.Pixels, random: Generator) -> augment.Pixels:
+    """RandAugment (Cubuk et al., NeurIPS 2020) over what leaves a face's age and place alone, two changes a picture."""
+    count, strength = RANDAUGMENT
+    image = Image.fromarray(pixels)
+    for choice in random.permutation(7)[:count]:
+        amount = strength * random.uniform(-1, 1)
+        enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+        if choice < 3:
+            image = enhancers[choice](image).enhance(1 + amount)
+        elif choice == 3:
+            image = ImageEnhance.Sharpness(image).enhance(1 + 3 * amount)
+        elif choice == 4:
+            image = ImageOps.autocontrast(image, cutoff=abs(amount) * 10)
+        elif choice == 5:
+            image = ImageOps.posterize(image, 8 - round(abs(amount) * 10))
+        else:
+            file = io.BytesIO()
+            image.save(file, "JPEG", quality=round(95 - 200 * abs(amount)))
+            image = Image.open(file)
+    return np.array(image)
+
+
+def run(name: str, config: TrainConfig, splits: Splits, teachers: Sequence[Path]) -> tuple[Fit, AgeModel]:
+    torch.manual_seed(config.seed)
+    mean_age = float(np.mean([face.age for face in splits.train]))
+    model = build_model(config.model_name, "imagenet", mean_age=mean_age, image_size=config.image_size)
+    if name == "drop path":
+        model.backbone = _with_drop_path(model)
+    kinds = {"mixup": Mixup, "no decay on norms": NoDecayOnNorms, "frozen stages": FrozenStages}
+    kind = kinds.get(name, SmallFirst if name == "smaller pictures first" else Candidate)
+    fit = kind(open_fabric("cpu", "float32"), model, config, splits.train, splits.validation, Progress(False))
+    targets = {"labels not cut off": uncut_targets, "duplicates averaged": averaged_duplicates}
+    aims = targets.get(name, plain_targets)(splits.train)
+    if name == "cross-fitted labels":
+        aims = blend(aims, cross_fitted(fit), 0.6)
+    if name == "distilled":
+        taught = [torch.from_numpy(np.load(path)) for path in teachers]
+        mean = torch.stack(taught).mean(0)
+        aims = blend(aims, (mean, expectation(mean, torch.arange(BINS, dtype=torch.float32))), 0.5)
+    fit.aim_at(aims)
+    return fit, model
+
+
+def _with_drop_path(model: AgeModel) -> torch.nn.Module:
+    import timm
+
+    architecture = model.architecture.removeprefix("timm/")
+    network: torch.nn.Module = timm.create_model(
+        architecture, num_classes=0, drop_path_rate=DROP_PATH, **model.arguments
+    )
+    network.load_state_dict(model.backbone.state_dict())
+    return network
+
+
+CANDIDATES = (
+    "base",
+    "cross-fitted labels",
+    "distilled",
+    "labels not cut off",
+    "no decay on norms",
+    "mixup",
+    "frozen stages",
+    "smaller pictures first",
+    "batches of 64",
+    "RandAugment",
+    "drop path",
+    "duplicates averaged",
+)
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("network")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, type=click.Choice(CANDIDATES))
+@click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1))
+@click.option("--table", is_flag=True, help="Print the table of what has been run.")
+def main(data: Path, network: str, output: Path, only: tuple[str, ...], seeds: tuple[int, ...], table: bool) -> None:
+    """Train the candidates on DATA from NETWORK; predictions go beside OUTPUT."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    splits = split_faces(read_faces(data).faces, protocol="folds5", fold=0)
+    true = np.array([face.age for face in splits.validation])
+    if table:
+        click.echo("\n".join(rows(output, true)))
+        return
+    for name in only or CANDIDATES:
+        for seed in seeds:
+            train(name, seed, network, splits, output, true)
+
+
+def train(name: str, seed: int, network: str, splits: Splits, output: Path, true: NDArray[np.float64]) -> None:
+    config = TrainConfig(
+        model_name=network,
+        image_size=SIZE,
+        epochs=EPOCHS,
+        head_epochs=HEAD_EPOCHS,
+        finetune_learning_rate=RATE,
+        batch_size=64 if name == "batches of 64" else 32,
+        loss="dldl_v2",
+        schedule="cosine",
+        augment="flip,affine,colour",
+        seed=seed,
+        workers=0,
+    )
+    teachers = [_file(output, "base", number, "teacher") for number in (0, 1)]
+    fit, model = run(name, config, splits, teachers)
+    plain: Callable[..., augment.Pixels] = augment.photometric
+    if name == "RandAugment":
+        augment.photometric = lambda pixels, chosen, random: randaugment(pixels, random)
+    try:
+        for epoch, snapshot in fit.epochs():
+            click.echo(f"{name}, seed {seed}, epoch {epoch.number}: {epoch.metrics.mae:.3f}")
+    finally:
+        augment.photometric = plain
+    if snapshot.ema:
+        model.load_state_dict(
+            {key.removeprefix("module."): value for key, value in snapshot.ema.items() if key.startswith("module.")}
+        )
+    one = functional.softmax(fit.predict(splits.validation, name), dim=1)
+    model.flip_tta = True
+    both = functional.softmax(fit.predict(splits.validation, name), dim=1)
+    np.save(_file(output, name, seed, "plain"), to_numpy(one))
+    np.save(_file(output, name, seed, "flip"), to_numpy(both))
+    if name == "base":
+        taught = functional.softmax(fit.predict(splits.train, name), dim=1)
+        np.save(_file(output, name, seed, "teacher"), to_numpy(taught).astype(np.float32))
+    click.echo(f"{name}, seed {seed}: {np.abs(_ages(to_numpy(one)) - true).mean():.3f}")
+
+
+def rows(output: Path, true: NDArray[np.float64]) -> Iterator[str]:
+    """The mean over both seeds of each face's error, paired with the base's."""
+
+    def errors(name: str, kind: str) -> NDArray[np.float64]:
+        files = [_file(output, name, seed, kind) for seed in (0, 1)]
+        return np.stack([np.abs(_ages(np.load(file)) - true) for file in files if file.is_file()])
+
+    base = errors("base", "plain")
+    yield f"| candidate | MAE of each seed (n={len(true):,}) | difference from the base |\n|---|---|---|"
+    found = {name: errors(name, "plain") for name in CANDIDATES if _file(output, name, 0, "plain").is_file()}
+    found["flip TTA"] = errors("base", "flip")
+    networks = [np.load(_file(output, "base", seed, "plain")) for seed in (0, 1)]
+    found["the mean of both networks"] = np.abs(_ages(np.mean(networks, axis=0)) - true)[None]
+    for name, error in found.items():
+        gain = mean_estimate(error.mean(0) - base[: len(error)].mean(0))
+        each = ", ".join(f"{value:.2f}" for value in error.mean(1))
+        yield f"| {name} | {each} | {gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) |"
+
+
+def _ages(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    ages: NDArray[np.float64] = probabilities @ np.arange(BINS)
+    return ages
+
+
+def _file(output: Path, name: str, seed: int, kind: str) -> Path:
+    return output.with_name(f"{output.stem}-{name.replace(' ', '-')}-{seed}-{kind}.npy")
+
+
+if __name__ == "__main__":
+    main()

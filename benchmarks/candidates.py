@@ -13,6 +13,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -28,7 +29,7 @@ from agedetect.config import TrainConfig
 from agedetect.data.faces import Face, read_faces
 from agedetect.data.splits import Splits, split_faces
 from agedetect.evaluation.bootstrap import mean_estimate
-from agedetect.models.heads import BINS, expectation
+from agedetect.models.heads import BINS, DistributionHead, expectation
 from agedetect.models.losses import gaussian_labels
 from agedetect.models.model import AgeModel, build_model
 from agedetect.training import augment
@@ -37,27 +38,16 @@ from agedetect.training.fit import Fit, Task
 from agedetect.training.phases import Phase
 from agedetect.training.progress import Progress
 
-SIZE, EPOCHS, HEAD_EPOCHS, RATE = 96, 7, 3, 8e-5
+SIZE, EPOCHS, HEAD_EPOCHS, RATE = 64, 6, 2, 8e-5
+YEARS = torch.arange(BINS, dtype=torch.float32)
 MIXUP_ALPHA, DROP_PATH, FROZEN_BLOCKS, RANDAUGMENT = 0.2, 0.05, 4, (2, 0.3)
-Targets = tuple[Tensor, Tensor]  # distributions (N, K) and ages (N,), of the training faces
 
 
 class Candidate(Fit):
-    """A run whose targets are looked up by the training face's number, so that they can be anything."""
+    """A run whose labels may be anything: targets (N, 1 + K) are ages and distributions."""
 
-    targets: Targets
-    mixup = decay_all = False
-
-    def aim_at(self, targets: Targets) -> None:
-        """The training faces carry their numbers instead of their ages from here on."""
-        self.targets = targets
-        self.train = [dataclasses.replace(face, age=float(index)) for index, face in enumerate(self.train)]
-        plain = self.loss
-        self.loss = lambda outputs, numbers: (
-            dldl_v2(outputs, *(column[numbers.long()] for column in self.targets))
-            if outputs.requires_grad
-            else plain(outputs, numbers)
-        )
+    def aim_at(self, targets: Tensor) -> None:
+        self.targets, self.loss = targets, dldl_v2
 
 
 class Mixup(Candidate):
@@ -66,42 +56,34 @@ class Mixup(Candidate):
     def _full_task(self, phase: Phase) -> Task:
         task = super()._full_task(phase)
         random = np.random.default_rng(self.config.seed)
-        plain = self.targets
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-            for faces, numbers in task.batches(epoch):
+            for faces, targets in task.batches(epoch):
                 share = float(random.beta(MIXUP_ALPHA, MIXUP_ALPHA))
-                other = numbers.flip(0)
                 mixed = share * faces.float() + (1 - share) * faces.flip(0).float()
-                pairs = [share * column[numbers.long()] + (1 - share) * column[other.long()] for column in plain]
-                self.targets = (pairs[0], pairs[1])
-                yield mixed, torch.arange(len(numbers)).float()
-            self.targets = plain
+                yield mixed, share * targets + (1 - share) * targets.flip(0)
 
         return dataclasses.replace(task, batches=batches)
 
 
-class NoDecayOnNorms(Candidate):
+class DecayEverywhere(Candidate):
+    """Weight decay of norms and biases too."""
+
     def _adamw(self, module: torch.nn.Module, phase: Phase) -> AdamW:
-        parameters = [value for value in module.parameters() if value.requires_grad]
-        groups = [
-            {"params": [value for value in parameters if value.ndim > 1]},
-            {"params": [value for value in parameters if value.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return AdamW(groups, lr=phase.learning_rate, weight_decay=self.config.weight_decay)
+        return AdamW(module.parameters(), lr=phase.learning_rate, weight_decay=self.config.weight_decay)
 
 
 class FrozenStages(Candidate):
-    """The stem and the first blocks keep their weights and statistics."""
+    """The stem and the first blocks keep their weights and running statistics."""
 
     def _full_task(self, phase: Phase) -> Task:
         task = super()._full_task(phase)
-        network = self.model.backbone
-        frozen = [network.conv_stem, network.bn1, *list(network.blocks.children())[:FROZEN_BLOCKS]]
+        parts = dict(self.model.backbone.named_children())
+        frozen = [parts["conv_stem"], parts["bn1"], *list(parts["blocks"].children())[:FROZEN_BLOCKS]]
         for part in frozen:
             part.requires_grad_(False)
-            part.train = lambda mode=True, part=part: part  # type: ignore[method-assign]
-            part.eval()
+            for norm in (module for module in part.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+                norm.momentum = 0.0
         return task
 
 
@@ -113,68 +95,65 @@ class SmallFirst(Candidate):
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
             early = epoch < (phase.first + phase.last + 1) // 2
-            for faces, numbers in task.batches(epoch):
+            for faces, targets in task.batches(epoch):
                 if early:
                     faces = functional.interpolate(
                         faces.permute(0, 3, 1, 2).float(), scale_factor=0.75, mode="bilinear", antialias=True
                     ).permute(0, 2, 3, 1)
-                yield faces, numbers
+                yield faces, targets
 
         return dataclasses.replace(task, batches=batches)
 
 
-def dldl_v2(outputs: Tensor, labels: Tensor, ages: Tensor) -> Tensor:
-    years = torch.arange(BINS, dtype=torch.float32)
-    expected = expectation(functional.softmax(outputs, dim=1), years)
-    divergence = functional.kl_div(functional.log_softmax(outputs, dim=1), labels, reduction="batchmean")
-    return divergence + functional.l1_loss(expected, ages)
+def dldl_v2(outputs: Tensor, targets: Tensor) -> Tensor:
+    divergence = functional.kl_div(functional.log_softmax(outputs, dim=1), targets[:, 1:], reduction="batchmean")
+    return divergence + functional.l1_loss(expectation(functional.softmax(outputs, dim=1), YEARS), targets[:, 0])
 
 
-def plain_targets(faces: Sequence[Face], sigma: float = 2.0) -> Targets:
+def joined(ages: Tensor, labels: Tensor) -> Tensor:
+    return torch.cat([ages[:, None], labels], dim=1)
+
+
+def plain_targets(faces: Sequence[Face]) -> Tensor:
     ages = torch.tensor([face.age for face in faces])
-    return gaussian_labels(ages, sigma), ages
+    return joined(ages, gaussian_labels(ages, 2.0))
 
 
-def uncut_targets(faces: Sequence[Face]) -> Targets:
+def uncut_targets(faces: Sequence[Face]) -> Tensor:
     """Narrower below five years, so that no label is cut off at birth."""
     ages = torch.tensor([face.age for face in faces])
     sigmas = (ages / 2.5).clamp(0.5, 2.0)
-    years = torch.arange(BINS, dtype=torch.float32)
-    return functional.softmax(-0.5 * ((years - ages[:, None]) / sigmas[:, None]) ** 2, dim=1), ages
+    return joined(ages, functional.softmax(-0.5 * ((YEARS - ages[:, None]) / sigmas[:, None]) ** 2, dim=1))
 
 
-def averaged_duplicates(faces: Sequence[Face]) -> Targets:
-    """Pixel-identical faces share the mean of their ages."""
+def averaged_duplicates(faces: Sequence[Face]) -> Tensor:
+    """The files of one photograph share the mean of their ages."""
     ages: dict[str, list[float]] = {}
     for face in faces:
-        ages.setdefault(face.digest, []).append(face.age)
-    return plain_targets([dataclasses.replace(face, age=float(np.mean(ages[face.digest]))) for face in faces])
+        ages.setdefault(face.picture, []).append(face.age)
+    return plain_targets([dataclasses.replace(face, age=float(np.mean(ages[face.picture]))) for face in faces])
 
 
-def blend(one: Targets, other: Targets, share: float) -> Targets:
-    return share * one[0] + (1 - share) * other[0], share * one[1] + (1 - share) * other[1]
-
-
-def cross_fitted(fit: Fit, folds: int = 5) -> Targets:
+def cross_fitted(fit: Fit, folds: int = 5) -> Tensor:
     """What heads on frozen features say of the training faces that they didn't train on: labels without their noise."""
     features = fit.map_faces(fit.model.features, fit.train, "features")
-    labels, ages = plain_targets(fit.train)
+    targets = plain_targets(fit.train)
+    ages = targets[:, 0]
     fold = torch.from_numpy(np.random.default_rng(7).integers(0, folds, len(ages)))
-    found = torch.zeros_like(labels)
+    found = torch.zeros(len(ages), BINS)
     for number in range(folds):
         torch.manual_seed(number)
-        head = build_model("mobilenet_v2", "none", mean_age=float(ages.mean())).head
-        head[1] = torch.nn.Linear(features.shape[1], head[1].out_features)
+        head = DistributionHead(features.shape[1], dropout=0.1, mean_age=float(ages.mean()))
         optimizer = AdamW(head.parameters(), lr=1e-3, weight_decay=1e-2)
         inside = torch.nonzero(fold != number).squeeze(1)
         for _ in range(6):
-            for batch in inside[torch.randperm(len(inside))].split(32):
-                dldl_v2(head.train()(features[batch]), labels[batch], ages[batch]).backward()
+            for batch in torch.split(inside[torch.randperm(len(inside))], 32):
+                torch.autograd.backward(dldl_v2(head.train()(features[batch]), targets[batch]))
                 optimizer.step()
                 optimizer.zero_grad()
         with torch.no_grad():
             found[fold == number] = functional.softmax(head.eval()(features[fold == number]), dim=1)
-    return found, expectation(found, torch.arange(BINS, dtype=torch.float32))
+    return joined(expectation(found, YEARS), found)
 
 
 def randaugment(pixels: augment.Pixels, random: Generator) -> augment.Pixels:
@@ -205,17 +184,17 @@ def run(name: str, config: TrainConfig, splits: Splits, teachers: Sequence[Path]
     model = build_model(config.model_name, "imagenet", mean_age=mean_age, image_size=config.image_size)
     if name == "drop path":
         model.backbone = _with_drop_path(model)
-    kinds = {"mixup": Mixup, "no decay on norms": NoDecayOnNorms, "frozen stages": FrozenStages}
+    kinds = {"mixup": Mixup, "decay everywhere": DecayEverywhere, "frozen stages": FrozenStages}
     kind = kinds.get(name, SmallFirst if name == "smaller pictures first" else Candidate)
     fit = kind(open_fabric("cpu", "float32"), model, config, splits.train, splits.validation, Progress(False))
     targets = {"labels not cut off": uncut_targets, "duplicates averaged": averaged_duplicates}
     aims = targets.get(name, plain_targets)(splits.train)
     if name == "cross-fitted labels":
-        aims = blend(aims, cross_fitted(fit), 0.6)
+        aims = 0.6 * aims + 0.4 * cross_fitted(fit)
     if name == "distilled":
         taught = [torch.from_numpy(np.load(path)) for path in teachers]
         mean = torch.stack(taught).mean(0)
-        aims = blend(aims, (mean, expectation(mean, torch.arange(BINS, dtype=torch.float32))), 0.5)
+        aims = (aims + joined(expectation(mean, YEARS), mean)) / 2
     fit.aim_at(aims)
     return fit, model
 
@@ -223,20 +202,19 @@ def run(name: str, config: TrainConfig, splits: Splits, teachers: Sequence[Path]
 def _with_drop_path(model: AgeModel) -> torch.nn.Module:
     import timm
 
-    architecture = model.architecture.removeprefix("timm/")
-    network: torch.nn.Module = timm.create_model(
-        architecture, num_classes=0, drop_path_rate=DROP_PATH, **model.arguments
-    )
+    given: dict[str, Any] = {"num_classes": 0, "drop_path_rate": DROP_PATH, **model.arguments}
+    network: torch.nn.Module = timm.create_model(model.architecture.removeprefix("timm/"), **given)
     network.load_state_dict(model.backbone.state_dict())
     return network
 
 
 CANDIDATES = (
     "base",
-    "cross-fitted labels",
+    "rate of 3e-4",
     "distilled",
+    "cross-fitted labels",
     "labels not cut off",
-    "no decay on norms",
+    "decay everywhere",
     "mixup",
     "frozen stages",
     "smaller pictures first",
@@ -274,24 +252,23 @@ def train(name: str, seed: int, network: str, splits: Splits, output: Path, true
         image_size=SIZE,
         epochs=EPOCHS,
         head_epochs=HEAD_EPOCHS,
-        finetune_learning_rate=RATE,
+        finetune_learning_rate=3e-4 if name == "rate of 3e-4" else RATE,
+        warmup_epochs=0,
         batch_size=64 if name == "batches of 64" else 32,
-        loss="dldl_v2",
-        schedule="cosine",
-        augment="flip,affine,colour",
         seed=seed,
         workers=0,
     )
     teachers = [_file(output, "base", number, "teacher") for number in (0, 1)]
     fit, model = run(name, config, splits, teachers)
-    plain: Callable[..., augment.Pixels] = augment.photometric
+    plain: Callable[..., augment.Pixels] = augment.colour_jitter
     if name == "RandAugment":
-        augment.photometric = lambda pixels, chosen, random: randaugment(pixels, random)
+        augment.colour_jitter = randaugment
     try:
-        for epoch, snapshot in fit.epochs():
+        for epoch, kept in fit.epochs():
+            snapshot = kept
             click.echo(f"{name}, seed {seed}, epoch {epoch.number}: {epoch.metrics.mae:.3f}")
     finally:
-        augment.photometric = plain
+        augment.colour_jitter = plain
     if snapshot.ema:
         model.load_state_dict(
             {key.removeprefix("module."): value for key, value in snapshot.ema.items() if key.startswith("module.")}

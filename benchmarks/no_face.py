@@ -127,7 +127,8 @@ def measure(estimator: AgeEstimator, images: list[Image.Image]) -> tuple[Scores,
     for image in images:
         estimate = estimator.predict(image, probabilities=True)
         shares = np.asarray(estimate.probabilities)
-        scores.append((estimate.high - estimate.low, -(shares * np.log(shares + 1e-12)).sum()))
+        width = np.ptp(np.array([estimate.low, estimate.high], float))
+        scores.append((width, -(shares * np.log(shares + 1e-12)).sum()))
     found = sum(bool(finding.faces) for finding in estimator.find_many(images))
     return np.array(scores), found
 

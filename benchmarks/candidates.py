@@ -1,7 +1,8 @@
 """Changes of the recipe that aren't options: what each brings, with two seeds, before it may become one.
 
     python -m benchmarks.candidates half.csv timm/local-dir:FOLDER results.csv      # --only mixup --seed 0
-    python -m benchmarks.candidates --table half.csv timm/local-dir:FOLDER results.csv
+    python -m benchmarks.candidates half.csv timm/local-dir:FOLDER heads.csv --head-only --seed 0 --seed 1 --seed 2
+    python -m benchmarks.candidates half.csv timm/local-dir:FOLDER results.csv --table
 
 `half.csv` is that of benchmarks.recipes: no test face of the default split is in it. The predictions for the
 validation faces are kept beside `results.csv`, one file a run, so that rows are compared face by face.
@@ -39,6 +40,8 @@ from agedetect.training.phases import Phase
 from agedetect.training.progress import Progress
 
 SIZE, EPOCHS, HEAD_EPOCHS, RATE = 64, 6, 2, 8e-5
+HEAD_ONLY_SIZE, HEAD_ONLY_EPOCHS, MOST_SEEDS = 160, 10, 10
+FEATURES: dict[tuple[int, int], Tensor] = {}
 YEARS = torch.arange(BINS, dtype=torch.float32)
 MIXUP_ALPHA, DROP_PATH, FROZEN_BLOCKS, RANDAUGMENT = 0.2, 0.05, 4, (2, 0.3)
 
@@ -49,12 +52,29 @@ class Candidate(Fit):
     def aim_at(self, targets: Tensor) -> None:
         self.targets, self.loss = targets, dldl_v2
 
+    def map_faces(
+        self, function: Callable[[Tensor], Tensor], faces: Sequence[Face], label: str, *, view: int | None = None
+    ) -> Tensor:
+        """The features of the frozen backbone are those of the run before, where there was one."""
+        if not label.endswith("features"):
+            return super().map_faces(function, faces, label, view=view)
+        key = (self.config.image_size, len(faces))
+        if key not in FEATURES:
+            FEATURES[key] = super().map_faces(function, faces, label, view=view)
+        return FEATURES[key]
+
 
 class Mixup(Candidate):
-    """Mixup of pictures and targets (Zhang et al., ICLR 2018) in the fine-tuning phase."""
+    """Mixup of pictures, or features, and targets (Zhang et al., ICLR 2018) in the last phase."""
 
     def _full_task(self, phase: Phase) -> Task:
-        task = super()._full_task(phase)
+        return self._mixed(super()._full_task(phase))
+
+    def _head_task(self, phase: Phase) -> Task:
+        task = super()._head_task(phase)
+        return self._mixed(task) if phase.last == self.config.epochs else task
+
+    def _mixed(self, task: Task) -> Task:
         random = np.random.default_rng(self.config.seed)
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -136,7 +156,7 @@ def averaged_duplicates(faces: Sequence[Face]) -> Tensor:
 
 def cross_fitted(fit: Fit, folds: int = 5) -> Tensor:
     """What heads on frozen features say of the training faces that they didn't train on: labels without their noise."""
-    features = fit.map_faces(fit.model.features, fit.train, "features")
+    features = fit.map_faces(fit.model.features, fit.train, "training features")
     targets = plain_targets(fit.train)
     ages = targets[:, 0]
     fold = torch.from_numpy(np.random.default_rng(7).integers(0, folds, len(ages)))
@@ -225,14 +245,24 @@ CANDIDATES = (
 )
 
 
+HEAD_CANDIDATES = tuple(
+    name
+    for name in CANDIDATES
+    if name not in ("rate of 3e-4", "frozen stages", "smaller pictures first", "RandAugment", "drop path")
+)
+
+
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.argument("network")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--only", multiple=True, type=click.Choice(CANDIDATES))
 @click.option("--seed", "seeds", multiple=True, type=int, default=(0, 1))
+@click.option("--head-only", is_flag=True, help="On frozen features of larger pictures: seconds a run.")
 @click.option("--table", is_flag=True, help="Print the table of what has been run.")
-def main(data: Path, network: str, output: Path, only: tuple[str, ...], seeds: tuple[int, ...], table: bool) -> None:
+def main(
+    data: Path, network: str, output: Path, only: tuple[str, ...], seeds: tuple[int, ...], head_only: bool, table: bool
+) -> None:
     """Train the candidates on DATA from NETWORK; predictions go beside OUTPUT."""
     keep_freed_memory()
     torch.set_num_threads(1)
@@ -241,24 +271,29 @@ def main(data: Path, network: str, output: Path, only: tuple[str, ...], seeds: t
     if table:
         click.echo("\n".join(rows(output, true)))
         return
-    for name in only or CANDIDATES:
+    for name in only or (HEAD_CANDIDATES if head_only else CANDIDATES):
         for seed in seeds:
-            train(name, seed, network, splits, output, true)
+            config = configure(name, seed, network, head_only)
+            train(name, config, splits, output, true)
 
 
-def train(name: str, seed: int, network: str, splits: Splits, output: Path, true: NDArray[np.float64]) -> None:
-    config = TrainConfig(
+def configure(name: str, seed: int, network: str, head_only: bool) -> TrainConfig:
+    return TrainConfig(
         model_name=network,
-        image_size=SIZE,
-        epochs=EPOCHS,
-        head_epochs=HEAD_EPOCHS,
+        image_size=HEAD_ONLY_SIZE if head_only else SIZE,
+        epochs=HEAD_ONLY_EPOCHS if head_only else EPOCHS,
+        head_epochs=HEAD_ONLY_EPOCHS if head_only else HEAD_EPOCHS,
         finetune_learning_rate=3e-4 if name == "rate of 3e-4" else RATE,
         warmup_epochs=0,
         batch_size=64 if name == "batches of 64" else 32,
         seed=seed,
         workers=0,
     )
-    teachers = [_file(output, "base", number, "teacher") for number in (0, 1)]
+
+
+def train(name: str, config: TrainConfig, splits: Splits, output: Path, true: NDArray[np.float64]) -> None:
+    seed = config.seed
+    teachers = [file for number in range(MOST_SEEDS) if (file := _file(output, "base", number, "teacher")).is_file()]
     fit, model = run(name, config, splits, teachers)
     plain: Callable[..., augment.Pixels] = augment.colour_jitter
     if name == "RandAugment":
@@ -269,38 +304,52 @@ def train(name: str, seed: int, network: str, splits: Splits, output: Path, true
             click.echo(f"{name}, seed {seed}, epoch {epoch.number}: {epoch.metrics.mae:.3f}")
     finally:
         augment.colour_jitter = plain
-    if snapshot.ema:
+    if snapshot.ema:  # none of a head alone
         model.load_state_dict(
             {key.removeprefix("module."): value for key, value in snapshot.ema.items() if key.startswith("module.")}
         )
-    one = functional.softmax(fit.predict(splits.validation, name), dim=1)
-    model.flip_tta = True
-    both = functional.softmax(fit.predict(splits.validation, name), dim=1)
+    one = predict(fit, splits.validation)
     np.save(_file(output, name, seed, "plain"), to_numpy(one))
-    np.save(_file(output, name, seed, "flip"), to_numpy(both))
     if name == "base":
-        taught = functional.softmax(fit.predict(splits.train, name), dim=1)
-        np.save(_file(output, name, seed, "teacher"), to_numpy(taught).astype(np.float32))
+        np.save(_file(output, name, seed, "teacher"), to_numpy(predict(fit, splits.train)).astype(np.float32))
+    if name == "base" and config.epochs > int(config.head_epochs):
+        model.flip_tta = True
+        np.save(_file(output, name, seed, "flip"), to_numpy(predict(fit, splits.validation)))
     click.echo(f"{name}, seed {seed}: {np.abs(_ages(to_numpy(one)) - true).mean():.3f}")
+
+
+@torch.no_grad()
+def predict(fit: Fit, faces: Sequence[Face]) -> Tensor:
+    """Distributions, (N, K)."""
+    if fit.config.epochs > int(fit.config.head_epochs):
+        return functional.softmax(fit.predict(faces, "predictions"), dim=1)
+    features = fit.map_faces(fit.model.features, faces, "features")
+    return functional.softmax(fit.model.head.eval()(features), dim=1)
 
 
 def rows(output: Path, true: NDArray[np.float64]) -> Iterator[str]:
     """The mean over both seeds of each face's error, paired with the base's."""
 
-    def errors(name: str, kind: str) -> NDArray[np.float64]:
-        files = [_file(output, name, seed, kind) for seed in (0, 1)]
-        return np.stack([np.abs(_ages(np.load(file)) - true) for file in files if file.is_file()])
+    def distributions(name: str, kind: str) -> list[NDArray[np.float64]]:
+        files = (_file(output, name, seed, kind) for seed in range(MOST_SEEDS))
+        return [np.load(file) for file in files if file.is_file()]
 
-    base = errors("base", "plain")
+    def errors(found: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.stack([np.abs(_ages(each) - true) for each in found])
+
+    plain = distributions("base", "plain")
+    base = errors(plain)
     yield f"| candidate | MAE of each seed (n={len(true):,}) | difference from the base |\n|---|---|---|"
-    found = {name: errors(name, "plain") for name in CANDIDATES if _file(output, name, 0, "plain").is_file()}
-    found["flip TTA"] = errors("base", "flip")
-    networks = [np.load(_file(output, "base", seed, "plain")) for seed in (0, 1)]
-    found["the mean of both networks"] = np.abs(_ages(np.mean(networks, axis=0)) - true)[None]
-    for name, error in found.items():
-        gain = mean_estimate(error.mean(0) - base[: len(error)].mean(0))
+    found = {name: kept for name in CANDIDATES if (kept := distributions(name, "plain"))}
+    if flipped := distributions("base", "flip"):
+        found["flip TTA"] = flipped
+    found[f"the mean of {len(plain)} networks"] = [np.mean(plain, axis=0)]
+    for name, kept in found.items():
+        error = errors(kept)
+        paired = base[: len(error)] if len(error) > 1 else base
+        gain = mean_estimate(error.mean(0) - paired.mean(0))
         each = ", ".join(f"{value:.2f}" for value in error.mean(1))
-        yield f"| {name} | {each} | {gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) |"
+        yield f"| {name} | {each} | {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) |"
 
 
 def _ages(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

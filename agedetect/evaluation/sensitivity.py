@@ -72,15 +72,16 @@ def crop_sensitivity(
     """
     chosen = _sample(unmoved.faces, count)
     faces, before = [unmoved.faces[index] for index in chosen], np.abs(unmoved.error[chosen])
+    mean = partial(mean_estimate, clusters=unmoved.clusters[chosen])
     with open_bar("moved faces", PREDICTIONS_A_FACE * len(faces)) as progress:
 
         def measure(factor: str, amount: float) -> MovedFaces:
             prepare = moved(partial(movement, factor=factor, amount=amount))
             after = np.abs(predictor.predict(faces, flip_tta=flip_tta, prepare=prepare, progress=progress).error)
-            return MovedFaces(factor, amount, mean_estimate(after), mean_estimate(after - before))
+            return MovedFaces(factor, amount, mean(after), mean(after - before))
 
         steps = tuple(measure(factor, amount) for factor, amounts in AMOUNTS.items() for amount in amounts)
-        return CropSensitivity(n=len(faces), mae=mean_estimate(before), steps=steps, random=measure("random", 1.0))
+        return CropSensitivity(n=len(faces), mae=mean(before), steps=steps, random=measure("random", 1.0))
 
 
 def movement(face: Face, factor: str, amount: float) -> Movement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,13 +35,16 @@ TOLERANCE = 0.35  # years: a hundredth of the side is a year, and a pixel of the
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Predictions:
-    """The predictions of `where` for forty pictures of a red square in the middle, on a blue of their own, aged 40."""
+    """The predictions of `where` for forty pictures of a red square in the middle, on a blue of their own, aged 40.
+
+    They count as forty photographs, alike as they are.
+    """
     folder = tmp_path_factory.mktemp("squares")
     for number in range(40):
         pixels = np.full((SIDE, SIDE, 3), (0, 0, 3 * number), np.uint8)
         pixels[80:120, 80:120, 0] = 255
         Image.fromarray(pixels).save(folder / f"40_0_0_{number}.png")
-    return where.predict(read_faces(folder).faces)
+    return where.predict([replace(face, near=None) for face in read_faces(folder).faces])
 
 
 def red(batch: Batch) -> NDArray[np.float64]:
@@ -115,6 +119,13 @@ def test_a_sample_and_its_movements_do_not_depend_on_the_order(faces: Prediction
     assert one == other
     assert one.n == 12
     assert one.random != measured(where, faces, 11).random
+
+
+def test_files_of_one_photograph_are_resampled_together(faces: Predictions) -> None:
+    """All forty of one: there is nothing to resample."""
+    alike = Predictions.of([replace(face, near="one") for face in faces.faces], faces.age)
+    assert measured(where, faces, 12).random.growth.low is not None
+    assert measured(where, alike, 12).random.growth.low is None
 
 
 def test_the_bar_counts_every_prediction(faces: Predictions) -> None:

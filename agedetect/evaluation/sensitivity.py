@@ -71,8 +71,9 @@ def crop_sensitivity(
     Each costs PREDICTIONS_A_FACE more predictions. Raises what `Predictor.predict` does.
     """
     chosen = _sample(unmoved.faces, count)
-    faces, before = [unmoved.faces[index] for index in chosen], np.abs(unmoved.error[chosen])
-    mean = partial(mean_estimate, clusters=unmoved.clusters[chosen])
+    sample = Predictions.of([unmoved.faces[index] for index in chosen], unmoved.age[chosen])
+    faces, before = sample.faces, np.abs(sample.error)
+    mean = partial(mean_estimate, clusters=sample.clusters)
     with open_bar("moved faces", PREDICTIONS_A_FACE * len(faces)) as progress:
 
         def measure(factor: str, amount: float) -> MovedFaces:

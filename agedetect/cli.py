@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agedetect import __version__
-from agedetect.config import AUTO, EVALUATION_SPLITS, RENAMED, TrainConfig
+from agedetect.config import AUTO, EVALUATION_SPLITS, KINDS, RENAMED, TrainConfig
 from agedetect.errors import ConfigError
 from agedetect.tracking.signals import stop_signals
 from agedetect_runtime.terminal import needs_extra, one_line_errors
@@ -50,7 +50,7 @@ def number_or_auto(kind: type[int] | type[float]) -> Callable[[Any], Any]:
         try:
             return value if value == AUTO else kind(value)
         except ValueError as error:
-            raise click.BadParameter(f"{value!r} is no number of the type {kind.__name__}, nor {AUTO}") from error
+            raise click.BadParameter(f"{value!r} is not {KINDS[kind][1]} or {AUTO}") from error
 
     convert.__name__ = f"{AUTO}|{kind.__name__}"  # click's metavar
     return convert
@@ -124,7 +124,7 @@ def _of_folds(errors: list[float]) -> str:
 def audit_command(data: Path, output: Path, detector: Path | None) -> None:
     """Report what DATA contains before anything is trained on it.
 
-    DATA is a folder, an archive or a CSV manifest of labelled faces. With a face detector at hand, the report also says
+    DATA is a folder, an archive or a CSV manifest of labelled faces. With a face detector, the report also says
     whether the faces of a sample are cut as the models expect.
 
     \b
@@ -172,7 +172,7 @@ def audit_command(data: Path, output: Path, detector: Path | None) -> None:
     "--crop-sensitivity",
     type=click.IntRange(min=1),
     metavar="FACES",
-    help="Also estimate so many faces, 500 say, larger, smaller, shifted and turned: 17 predictions for each.",
+    help="Number of faces, 500 say, to estimate again larger, smaller, shifted and turned: 17 predictions for each.",
 )
 def evaluate_command(
     models: tuple[str, ...],

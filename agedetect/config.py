@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
 
@@ -26,6 +27,12 @@ LOSSES = (AUTO, *HEAD_OF_LOSS)
 DEFAULT_LOSS = {"regression": "mse", "distribution": "dldl_v2"}
 AUGMENTATIONS = ("flip", "crop", "affine", "colour", "erase")
 SCHEDULES = ("cosine", "plateau")
+KINDS: dict[type, tuple[type, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    bool: (bool, "True or False"),
+    str: (str, "text"),
+}
 EVALUATION_SPLITS = ("auto", "test", "validation", "all")
 # ReduceLROnPlateau. One epoch moves the MAE by up to 3% by chance (docs/results.md), so one alone decides nothing; EMA
 # gains less than 1% an epoch once the rate is too high, which torch's own threshold of 0.01% takes for progress.
@@ -102,8 +109,8 @@ class TrainConfig:
     use_focal_loss: bool = parameter(False, "Focal MSE, which weights the squared error by its size (regression head).")
     teachers: str = parameter(
         "none",
-        "Registered models, separated by commas, trained on the same split: half of each label is their mean "
-        "distribution (knowledge distillation). With soft_labels and dldl_v2.",
+        "Registered models of the same split, models:/NAME@ALIAS or models:/NAME/VERSION, separated by commas: half of "
+        "each label is their mean distribution (knowledge distillation). With soft_labels and dldl_v2.",
     )
     label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
     dropout: float = parameter(0.1, "Dropout rate in the head.", low=0)
@@ -142,7 +149,7 @@ class TrainConfig:
     registered_model_name: str = parameter("agedetect", "Name in the MLflow model registry; 'none' registers nothing.")
 
     def __post_init__(self) -> None:
-        problems = [*self._out_of_bounds(), *self._contradictions()]
+        problems = self._out_of_bounds() or self._contradictions()
         if problems:
             raise ConfigError("; ".join(problems))
 
@@ -155,8 +162,9 @@ class TrainConfig:
                 found.append(f"{item.name}={value}: is none of {', '.join(choices)}")
             if value == AUTO == item.default:
                 continue
-            if isinstance(value, str) and item.metadata["kind"] is not str:
-                found.append(f"{item.name}={value}: is no number" + (", nor auto" if item.default == AUTO else ""))
+            kind, wanted = KINDS[item.metadata["kind"]]
+            if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+                found.append(f"{item.name}={value}: is not {wanted}" + (" or auto" if item.default == AUTO else ""))
                 continue
             if low is not None and not value >= low:
                 found.append(f"{item.name}={value}: must be at least {low:g}")
@@ -180,6 +188,8 @@ class TrainConfig:
             found.append(f"{loss} needs head={needed}, not head={self.head}")
         if self.teacher_addresses and self.loss_name not in ("soft_labels", "dldl_v2"):
             found.append(f"teachers teach soft_labels or dldl_v2, not loss={self.loss_name}")
+        if not all(address.startswith("models:/") for address in self.teacher_addresses):
+            found.append(f"teachers={self.teachers}: each must be models:/NAME@ALIAS or models:/NAME/VERSION, or none")
         if self.teacher_addresses and self.all_folds:
             found.append(f"teachers: each fold of {self.protocol} has its own; choose one with fold")
         strange = [name for name in self.augmentations if name not in AUGMENTATIONS]

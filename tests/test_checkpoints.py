@@ -41,7 +41,7 @@ def test_a_cosine_keeps_its_last_epoch_and_a_plateau_its_best(schedule: str, kep
             save_checkpoint(
                 history, Snapshot(number, {"w": torch.tensor([1.0 * number])}, averaged, {}, {}), keep_best=keep_best
             )
-    assert kept_weights(run.info.run_id, keep_best=keep_best) == {"w": torch.tensor([10.0 * kept])}
+    assert kept_weights(run.info.run_id, history, keep_best=keep_best) == {"w": torch.tensor([10.0 * kept])}
 
 
 def test_the_settings_of_an_earlier_run_are_read_or_refused_in_one_line() -> None:

@@ -96,14 +96,14 @@ def test_an_augmentation_that_is_gone_is_named() -> None:
 def test_a_number_may_be_auto_where_that_is_its_default_and_nowhere_else() -> None:
     assert TrainConfig(head_epochs="auto", workers="auto") == TrainConfig()
     with pytest.raises(
-        ConfigError, match=r"head_epochs=many: is no number, nor auto; learning_rate=auto: is no number$"
+        ConfigError, match=r"head_epochs=many: is not a whole number or auto; learning_rate=auto: is not a number$"
     ):
         TrainConfig.from_dict({"head_epochs": "many", "learning_rate": "auto"})
     with pytest.raises(ConfigError, match="workers=-1: must be at least 0"):
         TrainConfig(workers=-1)
     done = CliRunner().invoke(main, ["train", "--workers", "many"])
     assert done.exit_code == 2
-    assert "Invalid value for '--workers': 'many' is no number of the type int, nor auto" in done.stderr
+    assert "Invalid value for '--workers': 'many' is not a whole number or auto" in done.stderr
 
 
 @pytest.mark.parametrize(("start", "weights"), [("scratch", "imagenet"), ("faces", "none"), ("scratch", "a.pth")])

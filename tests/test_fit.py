@@ -9,6 +9,8 @@ from agedetect.config import AUGMENTATIONS, TrainConfig
 from agedetect.data.faces import read_faces
 from agedetect.data.splits import Splits, split_faces
 from agedetect.errors import DataError, RunError
+from agedetect.models.conformal import fit_conformal
+from agedetect.models.heads import BINS
 from agedetect.models.model import build_model
 from agedetect.tracking.checkpoints import Checkpoint, Epoch, Snapshot
 from agedetect.training.dataset import FaceDataset, OrderedBatches, ShuffledBatches, loader
@@ -17,6 +19,7 @@ from agedetect.training.fit import Fit
 from agedetect.training.phases import plan
 from agedetect.training.progress import Progress
 from agedetect.training.start import resolve
+from agedetect.training.train import calibrate
 from conftest import SMALL_RUN
 
 
@@ -88,6 +91,22 @@ def test_each_view_of_a_face_is_augmented_in_its_own_way_every_time(splits: Spli
     assert torch.equal(one, again)
     for a, b in ((plain, one), (one, other)):
         assert (a != b).any(dim=1).all()
+
+
+def test_intervals_are_calibrated_on_moved_faces(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained network says the same of all faces, so here the outputs are drawn: those of a view, and others."""
+    fit = make_fit(splits, augment="affine")
+    ages = torch.tensor([face.age for face in splits.validation])
+    outputs = {
+        view: torch.randn(len(ages), BINS, generator=torch.Generator().manual_seed(7 + (view or 9)))
+        for view in (0, None)
+    }
+    monkeypatch.setattr(fit, "predict", lambda faces, label, view=None: outputs[view])
+    scales = {
+        view: fit_conformal(fit.model.age(drawn), fit.model.probabilities(drawn), ages, 0.9).scale
+        for view, drawn in outputs.items()
+    }
+    assert calibrate(fit, splits.validation, 0.9).conformal.scale == scales[0] != scales[None]
 
 
 def test_the_full_phase_trains_everything(splits: Splits) -> None:

@@ -52,11 +52,11 @@ def test_a_face_is_turned_clockwise(degrees: float) -> None:
     assert (x, y) == pytest.approx((0.5 + 0.175 * np.sin(angle), 0.5 - 0.175 * np.cos(angle)), abs=0.003)
 
 
-@pytest.mark.parametrize(("filling", "level"), [("reflect", 0), ("edge", 200), ("constant", 0)])
+@pytest.mark.parametrize(("filling", "level"), [("reflect", 90), ("edge", 200), ("constant", 0)])
 def test_what_lies_outside_is_the_reflection_the_edge_or_black(filling: Filling, level: int) -> None:
-    """White but for a frame of one pixel, and black within it on the left, which only a reflection shows."""
+    """White but for a frame of one pixel, and grey within it on the left, which only a reflection shows."""
     pixels = np.full((40, 40, 3), 255, np.uint8)
-    pixels[:, :1], pixels[:, 1:20] = 200, 0
+    pixels[:, :1], pixels[:, 1:20] = 200, 90
     found = np.asarray(move(Image.fromarray(pixels), Movement(right=0.25), filling))
     assert (found[:, 8] == level).all()  # two pixels outside
     assert (found[:, 10] == 200).all()

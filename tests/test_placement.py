@@ -92,7 +92,7 @@ def test_faces_that_are_cut_otherwise_are_said_with_the_remedy(tmp_path: Path, d
     done = audit(folder, "--detector", detector, "--output", out)
     assert done.exit_code == 0, done.output
     said = "Landmarks lie 7.5% of the side from the template (median of 2 faces; half of them 7.5% to 7.5%);"
-    remedy = "(more than 6% off): cut them anew with `agedetect crop`, or evaluate with --find-faces"
+    remedy = "(more than 6% off): crop them again with `agedetect crop`, or evaluate with --find-faces"
     page = " ".join((out / "audit.html").read_text().split())
     for text in (done.output, page):
         assert f"{said} no face was found in 1 of 3 sampled pictures (tiny.onnx)." in text
@@ -121,7 +121,7 @@ def test_without_a_detector_it_says_what_was_not_checked_and_downloads_nothing(
     monkeypatch.setattr("agedetect_runtime.detectorfile.fetch", lambda *_: pytest.fail("downloaded"))
     done = audit(folder, "--output", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "Not checked whether the faces are cut as the models expect: no face detector at hand." in done.output
+    assert "Not checked whether the faces are cut as the models expect: no face detector was found." in done.output
     assert json.loads((tmp_path / "out" / "audit.json").read_text())["placement"] is None
     cache.mkdir()
     data = detector.read_bytes()

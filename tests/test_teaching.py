@@ -16,6 +16,7 @@ from agedetect.errors import ConfigError
 from agedetect.models.heads import BINS
 from agedetect.models.losses import distilled, dldl_v2, gaussian_labels, soft_labels
 from agedetect.tracking.reading import read_config
+from agedetect.training.distributed import open_fabric
 from agedetect.training.progress import Progress
 from agedetect.training.teaching import fixed_address, load_teachers, teach
 from conftest import SMALL_RUN
@@ -51,22 +52,31 @@ def test_the_least_loss_is_half_way_between_the_label_and_the_teacher() -> None:
 
 
 @pytest.mark.slow
-def test_the_targets_are_the_ages_and_the_mean_distribution_over_flips(small_run: Path, splits: Splits) -> None:
+def test_the_targets_are_the_ages_and_the_mean_distribution_over_teachers_and_flips(
+    small_run: Path, splits: Splits
+) -> None:
     with tracking(store_of(small_run)):
-        (teacher,) = load_teachers(["models:/agedetect@candidate"], splits)
-    assert fixed_address(teacher) == "models:/agedetect/1"
-    some = dataclasses.replace(splits, train=splits.train[:5])
-    targets = teach([teacher, teacher], some, Progress(False))
+        one, other = (load_teachers(["models:/agedetect@candidate"], splits)[0] for _ in range(2))
+    assert fixed_address(one) == "models:/agedetect/1"
+    with torch.no_grad():
+        other.network.model.head.output.bias += torch.linspace(0, 3, BINS)
+    some = dataclasses.replace(splits, train=splits.train[:20])
+    config = TrainConfig.from_dict({**SMALL_RUN, "image_size": 64})  # a teacher has a size of its own
+    targets = teach([one, other], open_fabric("cpu", "float32"), config, some, Progress(False))
     assert targets.dtype == torch.float32
     assert targets[:, 0].tolist() == [face.age for face in some.train]
-    predicted = np.asarray(teacher.predict(some.train, flip_tta=True).probabilities)
-    np.testing.assert_allclose(targets[:, 1:], predicted, rtol=1e-6)  # float32 keeps seven digits
+    for teacher in (one, other):
+        teacher.network.model.flip_tta = False
+    each = [np.asarray(teacher.predict(some.train, flip_tta=True).probabilities) for teacher in (one, other)]
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    # float32 keeps seven digits of a probability of at most 1
+    np.testing.assert_allclose(targets[:, 1:], (each[0] + each[1]) / 2, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_a_teacher_of_another_split_is_refused(small_run: Path, drawn_faces: Path) -> None:
     other = split_faces(read_faces(drawn_faces).faces, seed=1)
-    with tracking(store_of(small_run)), pytest.raises(ConfigError, match="its test faces aren't this run's"):
+    with tracking(store_of(small_run)), pytest.raises(ConfigError, match="it was trained on another split"):
         load_teachers(["models:/agedetect@candidate"], other)
 
 
@@ -94,6 +104,8 @@ def store_of(root: Path) -> str:
         ({"loss": "cross_entropy"}, "teachers teach soft_labels or dldl_v2, not loss=cross_entropy"),
         ({"head": "regression"}, "teachers teach soft_labels or dldl_v2, not loss=mse"),
         ({"protocol": "folds5"}, "each fold of folds5 has its own"),
+        ({"teachers": "runs:/0/model"}, "teachers=runs:/0/model: each must be models:/NAME@ALIAS"),
+        ({"teachers": ""}, "teachers=: each must be models:/NAME@ALIAS"),
     ],
 )
 def test_teachers_that_could_teach_nothing_are_refused(changes: dict[str, str], message: str) -> None:

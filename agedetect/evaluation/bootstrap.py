@@ -45,9 +45,12 @@ def resampled_cluster_means(values: Rows, clusters: Clusters, *, resamples: int 
     """As `resampled_means`, but rows of the same cluster, (N,), are drawn together (Davison and Hinkley, 1997, 3.8).
 
     Copies of one photograph are no independent draws: counted apart, they would make intervals too narrow. Where each
-    row is its own cluster, and these ascend, the means are those of `resampled_means`.
+    row is its own cluster, and these ascend, the means are those of `resampled_means`. None for a single cluster, whose
+    resamples would all be equal: (0, K).
     """
     _, place = np.unique(clusters, return_inverse=True)
+    if place.max() == 0:
+        return np.empty((0, values.shape[1]))
     table = np.zeros((place.max() + 1, values.shape[1] + 1))
     np.add.at(table, place, np.column_stack([values, np.ones(len(values))]))
     means = resampled_means(table, resamples=resamples, seed=seed)
@@ -69,8 +72,7 @@ def interval_estimate(value: float, resampled: Rows) -> IntervalEstimate:
 def mean_estimate(values: Rows, clusters: Clusters | None = None, *, seed: int = 0) -> IntervalEstimate:
     """(N,) -> its mean, with the interval where there are two clusters at least; without `clusters`, two values."""
     places = np.arange(len(values)) if clusters is None else clusters
-    several = len(np.unique(places)) > 1
-    drawn = resampled_cluster_means(values[:, None], places, seed=seed)[:, 0] if several else np.empty(0)
+    drawn = resampled_cluster_means(values[:, None], places, seed=seed)[:, 0]
     return interval_estimate(float(values.mean()), drawn)
 
 

@@ -85,6 +85,8 @@ def _with_errors(found: Leakage, test: Predictions, duplicates: Predictions) -> 
     trained = float(on_trained.mean())
     clean_drawn = resampled_cluster_means(clean[:, None], test.clusters, seed=0)[:, 0]
     trained_drawn = resampled_cluster_means(on_trained[:, None], duplicates.clusters, seed=1)[:, 0]
+    if not (len(clean_drawn) and len(trained_drawn)):  # a single photograph on either side gives no interval
+        clean_drawn = trained_drawn = np.empty(0)
     mixed = (1 - share) * clean.mean() + share * trained
     gain = interval_estimate(share * float(clean.mean() - trained), share * (clean_drawn - trained_drawn))
     return replace(

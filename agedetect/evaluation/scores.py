@@ -70,8 +70,7 @@ def score(predictions: Predictions, members: NDArray[np.intp] | None = None, *, 
 def _drawn(columns: dict[str, Years], clusters: Clusters, seed: int) -> dict[str, Years]:
     """The columns' means in each resample, (resamples,) each; none for a single photograph."""
     table = np.stack(list(columns.values()), axis=1)
-    several = len(np.unique(clusters)) > 1
-    means = resampled_cluster_means(table, clusters, seed=seed) if several else np.empty((0, len(columns)))
+    means = resampled_cluster_means(table, clusters, seed=seed)
     return dict(zip(columns, means.T, strict=True))
 
 

@@ -30,7 +30,7 @@ def sign_flip_p(differences: NDArray[np.float64], clusters: Clusters, *, flips: 
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M,) p-values adjusted for their number (Holm, 1979): at most ALPHA of such families hold one false finding.
+    """(M,) p-values adjusted for their number (Holm, 1979): at most ALPHA of such families hold a false finding.
 
     The tests may depend on each other, as those of overlapping groups do.
     """

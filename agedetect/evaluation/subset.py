@@ -56,7 +56,7 @@ def choose_faces(face_set: FaceSet, spec: ModelSpec, split: str = "auto") -> Eva
         everything = (*splits.train, *splits.validation, *splits.test, *splits.omitted)
         return EvaluationSet(everything, "all", why, splits)
     if split == "validation":
-        why = "the validation split of the model's own training run, which steered the training"
+        why = "the validation split of the model's own training run, which calibrated its intervals"
         return EvaluationSet(splits.validation, "validation", why, splits)
     return EvaluationSet(splits.test, "test", TEST_WHY, splits)
 

@@ -23,7 +23,7 @@ def placement_lines(found: Placement | None) -> list[str]:
     """Where the faces lie, and what to do where that is not where a model expects them."""
     if found is None:
         return [
-            "Not checked whether the faces are cut as the models expect: no face detector at hand. Give one with "
+            "Not checked whether the faces are cut as the models expect: no face detector was found. Give one with "
             "--detector, or let `agedetect crop` download ours."
         ]
     if found.median is None or found.lower is None or found.upper is None:
@@ -38,7 +38,7 @@ def placement_lines(found: Placement | None) -> list[str]:
     ]
     if found.is_off:
         lines.append(
-            f"The faces are not cut as the models expect (more than {OFF:.0%} off): cut them anew with "
+            f"The faces are not cut as the models expect (more than {OFF:.0%} off): crop them again with "
             "`agedetect crop`, or evaluate with --find-faces; as they are, their ages come out worse."
         )
     return lines

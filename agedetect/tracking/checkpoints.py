@@ -100,10 +100,13 @@ def save_checkpoint(history: Sequence[Epoch], snapshot: Snapshot, *, keep_best: 
     _log_file(STATES[snapshot.epoch % 2], Checkpoint(list(history), snapshot).save)
 
 
-def kept_weights(run_id: str, *, keep_best: bool) -> dict[str, Any]:
-    """Of the epoch with the lowest validation MAE, or else of the last one."""
+def kept_weights(run_id: str, history: Sequence[Epoch], *, keep_best: bool) -> dict[str, Any]:
+    """Of the epoch with the lowest validation MAE, or else of the last one. Raises RunError where those are lost."""
     if not keep_best:
-        return _last_checkpoint(run_id).snapshot.evaluated
+        last = _last_checkpoint(run_id).snapshot
+        if last.epoch != history[-1].number:
+            raise RunError(f"run {run_id}: the weights of epoch {history[-1].number} can't be read back: resume it")
+        return last.evaluated
     with tempfile.TemporaryDirectory() as folder:
         path = download(f"runs:/{run_id}/{_BEST}", Path(folder))
         state: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
@@ -119,7 +122,7 @@ def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
     if fingerprint != splits.fingerprint:
         raise RunError(
             f"run {run_id}: it was trained on the split {fingerprint}, the faces now give {splits.fingerprint}: "
-            "restore them as they were, or start anew"
+            "restore them as they were, or start anew, as for a run of a version that kept near-duplicates"
         )
     return _last_checkpoint(run_id)
 

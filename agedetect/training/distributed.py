@@ -36,7 +36,8 @@ def choose_device(device: str) -> str:
     """'cpu' or 'cuda'. Raises ConfigError for CUDA where there is none."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            "device=cuda: torch finds no CUDA device; check nvidia-smi and that torch is a CUDA build, or say cpu"
+            "device=cuda: torch finds no CUDA device; check nvidia-smi and that torch is a CUDA build, or begin a run "
+            "with device=cpu"
         )
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 

@@ -1,4 +1,4 @@
-"""The two phases, as data, through one loop. It yields epochs; the caller logs, keeps the best, or stops."""
+"""The two phases, as data, through one loop. It yields epochs; the caller logs and keeps them, or stops."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from agedetect.config import TrainConfig
 from agedetect.data.faces import Face, FaceSet, read_faces, require_few_skipped
@@ -42,8 +41,6 @@ from agedetect.training.teaching import fixed_address, load_teachers, teach
 from agedetect_runtime.spec import MIN_AGE
 
 log = logging.getLogger("agedetect")
-
-CALIBRATION_VIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +118,7 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
     targets = None
     if teachers := load_teachers(config.teacher_addresses, splits):
         config = dataclasses.replace(config, teachers=",".join(map(fixed_address, teachers)))
-        targets = cast(Tensor, fabric.broadcast(teach(teachers, splits, progress) if first else None))
+        targets = teach(teachers, fabric, config, splits, progress)
     fit = Fit(fabric, model, config, splits.train, splits.validation, progress, targets)
     trained = TrainedRun()
     with open_run(config, resume) if first else nullcontext() as run:
@@ -129,9 +126,9 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
             log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
             run.log_data(face_set, splits)
         history = _fit(fit, run, checkpoint)
-        kept = kept_weights(run.id, keep_best=config.keeps_best) if run else {}
+        kept = kept_weights(run.id, history, keep_best=config.keeps_best) if run else {}
         model.load_state_dict(fabric.broadcast(kept))
-        calibrated = _calibrate(fit, splits.validation, config.coverage)
+        calibrated = calibrate(fit, splits.validation, config.coverage)
         # the one time that the test faces are looked at
         predict = partial(_predict, fit, calibrated)
         predictions = predict(splits.test)
@@ -196,11 +193,10 @@ def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch
     return history
 
 
-def _calibrate(fit: Fit, validation: tuple[Face, ...], coverage: float) -> CalibratedModel:
+def calibrate(fit: Fit, validation: tuple[Face, ...], coverage: float) -> CalibratedModel:
     """On faces moved and coloured as in training: the intervals are for pictures that nobody cut as UTKFace's were."""
-    outputs = torch.cat([fit.predict(validation, "calibration", view=view) for view in range(CALIBRATION_VIEWS)])
+    outputs = fit.predict(validation, "calibration", view=0)  # one view each, so that the scores stay exchangeable
     true = torch.tensor([face.age for face in validation], dtype=torch.float32, device=outputs.device)
-    true = true.repeat(CALIBRATION_VIEWS)
     age, probabilities = fit.model.age(outputs), fit.model.probabilities(outputs)
     return CalibratedModel(fit.model, fit_conformal(age, probabilities, true, coverage).to(outputs.device))
 

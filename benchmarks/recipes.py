@@ -76,9 +76,8 @@ def main() -> None:
 @click.argument("output", type=click.Path(path_type=Path))
 def halve(folder: Path, output: Path) -> None:
     """Write a manifest of every second face in FOLDER, by name, without those that the default split tests on."""
-    everything = read_faces(folder).faces
-    tested = {face.digest for face in split_faces(everything).test}
-    faces = [face for face in everything if face.digest not in tested][::2]
+    splits = split_faces(read_faces(folder).faces)
+    faces = sorted((*splits.train, *splits.validation), key=lambda face: face.path)[::2]
     with output.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "age", "gender", "race"])

@@ -59,7 +59,7 @@ def test_the_targets_are_the_ages_and_the_mean_distribution_over_teachers_and_fl
         one, other = (load_teachers(["models:/agedetect@candidate"], splits)[0] for _ in range(2))
     assert fixed_address(one) == "models:/agedetect/1"
     with torch.no_grad():
-        other.network.model.head.output.bias += torch.linspace(0, 3, BINS)
+        other.network.model.head.output.bias.add_(torch.linspace(0, 3, BINS))
     some = dataclasses.replace(splits, train=splits.train[:20])
     config = TrainConfig.from_dict({**SMALL_RUN, "image_size": 64})  # a teacher has a size of its own
     targets = teach([one, other], open_fabric("cpu", "float32"), config, some, Progress(False))

@@ -165,7 +165,7 @@ def _is_found_in_photo(yunet: YuNet, path: str, width: int) -> bool | None:
 @_detector
 def ages(model: Path, manifest: Path, detector: Path | None) -> None:
     estimator = AgeEstimator(model, device="cpu", detector=detector or detector_file())
-    labelled = [(str(path), label.age) for path, label in read_manifest(manifest) if isinstance(label, Label)]
+    labelled = [(str(path), label.age) for path, label in read_manifest(manifest).rows if isinstance(label, Label)]
     paths, truth = [path for path, _ in labelled], np.array([age for _, age in labelled])
     plain = np.array([_bounds(result) for result in estimator.predict_many(paths)], float)
     aligned = np.array([_of_largest(finding) for finding in estimator.find_many(paths, largest=True)], float)

@@ -201,7 +201,9 @@ def test_a_manifest_needs_no_groups(tmp_path: Path) -> None:
         ("pictures/b.png", "line 3: age '' is not from 0 to 116 years", "label"),
         ("pictures/b.png,5,x,", "line 3: gender 'x' is none of 0 male, 1 female", "label"),
         ("pictures/b.png,5,,,6", "line 3: more cells than the header has", "label"),
-        ("pictures/a.png,6,,", "line 3: listed a second time", "label"),
+        ("pictures/b.png,60+,,", "line 3: age '60+' is not from 0 to 116 years", "label"),
+        ("pictures/b.png,30-20,,", "line 3: age '30-20' is not from 0 to 116 years", "label"),
+        ("pictures/b.png,118,,", "line 3: age '118' is not from 0 to 116 years", "label"),
         (",6,,", "line 3: no path", "label"),
         ("pictures/none.png,6,,", "no such file", "image"),
         ("pictures,6,,", "is a folder", "image"),
@@ -216,10 +218,13 @@ def test_a_bad_row_is_skipped_with_its_line(tmp_path: Path, row: str, reason: st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,age,sex\npictures/a.png,5,1\n", "column 'sex' is unknown"),
-        ("path,gender\npictures/a.png,1\n", "column 'age' is missing"),
-        ("path,age,age\npictures/a.png,1,2\n", "a column is listed twice"),
-        ("", "column 'path' is missing, column 'age' is missing"),
+        (
+            "file_name,real_age\npictures/a.png,5\n",
+            "no column path and no column age; it has file_name, real_age: name",
+        ),
+        ("path,gender\npictures/a.png,1\n", "no column age; it has path, gender: name"),
+        ("path,age,Age\npictures/a.png,1,2\n", "the column age is there twice"),
+        ("", "no column path and no column age: name"),
         ('path,age\n"pictures/a.png,5\n', "can't be read as CSV"),
     ],
 )
@@ -227,6 +232,60 @@ def test_a_bad_manifest_is_refused_by_name(tmp_path: Path, text: str, message: s
     with pytest.raises(DataError, match=message) as caught:
         read_faces(manifest(tmp_path, text))
     assert str(tmp_path / "faces.csv") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path;age;gender\npictures/a.png;24,5;F\n", "utf-8-sig"),
+        ("sep=;\r\nPath ; AGE;Gender\r\n pictures/a.png ; 24,5; f\r\n", "utf-8"),
+        ("path\tage\tgender\npictures/a.png\t24.5\tfemale\n", "utf-16"),
+        ("path|age|gender\npictures/a.png|24.5|1\n", "utf-8"),
+        ('name,gender,path,age\n"Doe, Jane",F,pictures\\a.png,"24,5"\n\n', "utf-8"),
+        ('path,age,gender\npictures/a.png,"(24, 25)",F\n', "utf-8"),
+        ("path,age,gender\npictures/a.png,20-29,F\npictures/a.png,24.5,F\n", "utf-8"),
+        ("path,age,gender\npictures/a.png,24,F\npictures/a.png,25,F\n", "utf-8"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".TSV"])
+def test_a_manifest_is_read_as_spreadsheets_and_data_sets_write_it(
+    tmp_path: Path, text: str, encoding: str, suffix: str
+) -> None:
+    file = manifest(tmp_path, "").with_suffix(suffix)
+    file.write_bytes(text.encode(encoding))
+    faces = read_faces(file).faces
+    assert [(face.path.name, face.age, face.gender) for face in faces] == [("a.png", 24.5, "female")]
+
+
+def test_a_manifest_says_what_was_a_choice(tmp_path: Path) -> None:
+    rows = ["path,age,name", "pictures/a.png,20-29,x", 'pictures/b.png,"[0, 2]",y']
+    rows += [f"pictures/c.png,{age},z" for age in (4, 6, 6)]
+    face_set = read_faces(manifest(tmp_path, "\n".join(rows)))
+    assert [face.age for face in face_set.faces] == [24.5, 1, pytest.approx(16 / 3)]
+    assert face_set.notes == (
+        "ages that are ranges: 2 (the middle of each was taken)",
+        "paths with more than one age: 1 (their mean was taken)",
+        "columns ignored: 'name'",
+    )
+
+
+def test_rows_that_disagree_on_the_group_leave_it_unknown(tmp_path: Path) -> None:
+    text = "path,age,gender,race\npictures/a.png,20,M,Asian\npictures/a.png,20,F,Asian\n"
+    face_set = read_faces(manifest(tmp_path, text))
+    assert [(face.age, face.gender, face.race) for face in face_set.faces] == [(20, None, "Asian")]
+    assert face_set.notes == ()
+
+
+def test_a_workbook_says_how_to_save_it(tmp_path: Path) -> None:
+    (tmp_path / "faces.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match="save the sheet as 'CSV UTF-8'"):
+        read_faces(tmp_path / "faces.xlsx")
+
+
+def test_a_manifest_of_nothing_usable_is_not_told_to_download_utkface(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"all 1 files were skipped \('a.png': line 2: age '118'") as caught:
+        read_faces(manifest(tmp_path, "path,age\npictures/a.png,118\n"))
+    assert "UTKFace" not in str(caught.value)
 
 
 def test_a_manifest_that_is_not_utf8_is_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Audit:
     `ages` and `decades` are histograms whose keys are whole years and ranges such as "20-29"; `groups` are
     counts by gender, race and "gender, race", "unknown" standing for what isn't known. `no_group` lists the
     files without a group where others have one. `duplicates` lists conflicting ages first. `placement` is None where
-    there was no detector to look at the faces with.
+    there was no detector to look at the faces with. `notes` are those of the FaceSet.
     """
 
     source: str
@@ -68,6 +68,7 @@ class Audit:
     sizes: dict[str, int]
     odd_sizes: tuple[OddSize, ...]
     placement: Placement | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def conflicts(self) -> tuple[Duplicates, ...]:
@@ -105,6 +106,7 @@ def audit(face_set: FaceSet, detector: YuNet | None = None) -> Audit:
         sizes=_counts(f"{width}x{height}" for width, height in sizes.elements()),
         odd_sizes=_odd_sizes(faces, sizes, root),
         placement=None if detector is None else placement(faces, detector),
+        notes=face_set.notes,
     )
 
 

@@ -15,7 +15,7 @@ import click
 from PIL import Image
 
 from agedetect.data.labels import Label, LabelError
-from agedetect.data.manifest import read_manifest
+from agedetect.data.manifest import SUFFIXES, read_manifest
 from agedetect.errors import DataError
 from agedetect_runtime.atomic import write_whole
 from agedetect_runtime.cores import usable_cores
@@ -61,8 +61,8 @@ def crop(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out.absolute()}: is there already and not empty; choose another folder")
-    labelled = photos.suffix.lower() == ".csv"
-    listed = read_manifest(photos) if labelled else [(path, None) for path in _paths(photos)]
+    labelled = photos.suffix.lower() in SUFFIXES
+    listed = read_manifest(photos).rows if labelled else [(path, None) for path in _paths(photos)]
     if not listed:
         raise DataError(f"{photos.absolute()}: no photos there")
     yunet = YuNet.open(detector or detector_file())

@@ -14,7 +14,7 @@ import numpy as np
 from agedetect.data.archives import extract, is_archive
 from agedetect.data.duplicates import CELLS, group_near_duplicates, thumbnail
 from agedetect.data.labels import Label, LabelError, label_of_name
-from agedetect.data.manifest import read_manifest
+from agedetect.data.manifest import SUFFIXES, read_manifest
 from agedetect.errors import DataError
 from agedetect_runtime.cores import usable_cores
 from agedetect_runtime.errors import ImageError
@@ -26,6 +26,8 @@ REMEDY = (
     "or the archive there, or name another place with --data-dir, or make sample faces with 'agedetect draw'"
 )
 _CHUNK = 64
+
+Notes = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,34 +64,41 @@ class Skipped:
 
 @dataclass(frozen=True)
 class FaceSet:
-    """`faces` and `skipped` are sorted by path; `source` is what was read, as an absolute path."""
+    """`faces` and `skipped` are sorted by path; `source` is what was read, as an absolute path.
+
+    `notes` say how the labels of a manifest were read where that was a choice.
+    """
 
     faces: tuple[Face, ...]
     skipped: tuple[Skipped, ...]
     source: str
+    notes: tuple[str, ...] = ()
 
 
 def read_faces(data: str | Path, *, cache_dir: Path | None = None, threads: int | None = None) -> FaceSet:
     """Read and decode every labelled image of a folder, a .tar.gz, .tgz, .tar or .zip, or a CSV manifest.
 
     A folder is searched at any depth, hidden files and files without an image's suffix aside; one that holds
-    no image but archives stands for those. A manifest has the header `path,age[,gender,race]`, its paths
-    relative to its own folder. Every image is decoded once, by `threads` threads (one a core by default), and
-    compared with every other for near-duplicates.
+    no image but archives stands for those. A manifest is a .csv or .tsv with the columns path, age and, where known,
+    gender and race, its paths relative to its own folder. Every image is decoded once, by `threads` threads (one a
+    core by default), and compared with every other for near-duplicates.
     Raises DataError where there is nothing to read, or no face in it, and for a bad archive or manifest.
     """
     data = Path(data).absolute()
-    labelled = [_label(path, label) for path, label in _candidates(data, cache_dir)]
+    candidates, notes = _candidates(data, cache_dir)
+    labelled = [_label(path, label) for path, label in candidates]
     wanted = [item for item in labelled if not isinstance(item, Skipped)]
     with ThreadPoolExecutor(threads or usable_cores()) as pool:
         chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
         read = [item for items in pool.map(_read_chunk, chunks) for item in items]
     faces = sorted(_find_near([item for item in read if isinstance(item, tuple)]), key=lambda face: face.path)
     skipped = [item for item in [*labelled, *read] if isinstance(item, Skipped)]
-    face_set = FaceSet(tuple(faces), tuple(sorted(skipped, key=lambda item: item.path)), str(data))
+    face_set = FaceSet(tuple(faces), tuple(sorted(skipped, key=lambda item: item.path)), str(data), notes)
+    if not faces and skipped:
+        remedy = "" if data.suffix.lower() in SUFFIXES else "; a .csv with the columns path and age can give their ages"
+        raise DataError(f"{data}: no faces: all {len(skipped)} files were skipped ({_reasons(face_set)}){remedy}")
     if not faces:
-        why = f"all {len(skipped)} files were skipped ({_reasons(face_set)})" if skipped else "no images there"
-        raise DataError(f"{data}: no faces: {why}; {REMEDY}")
+        raise DataError(f"{data}: no faces: no images there; {REMEDY}")
     return face_set
 
 
@@ -115,16 +124,19 @@ def _reasons(face_set: FaceSet, limit: int = 3) -> str:
     return "; ".join(named) + (f"; and {more} more" if more else "")
 
 
-def _candidates(data: Path, cache_dir: Path | None) -> Iterable[tuple[Path, Label | LabelError]]:
+def _candidates(data: Path, cache_dir: Path | None) -> tuple[Iterable[tuple[Path, Label | LabelError]], Notes]:
     if is_folder(data):
-        return _in_folder(data, cache_dir)
+        return _in_folder(data, cache_dir), ()
     if not os.path.exists(data):  # noqa: PTH110
         raise DataError(f"{data}: no such folder, archive or manifest; {REMEDY}")
     if is_archive(data):
-        return _images_below(extract(data, cache_dir))
-    if data.suffix.lower() == ".csv":
-        return read_manifest(data)
-    raise DataError(f"{data}: neither a folder nor a .tar.gz, .tgz, .tar, .zip or .csv; {REMEDY}")
+        return _images_below(extract(data, cache_dir)), ()
+    if data.suffix.lower() in SUFFIXES:
+        manifest = read_manifest(data)
+        return manifest.rows, manifest.notes
+    if data.suffix.lower() in (".xls", ".xlsx", ".ods"):
+        raise DataError(f"{data}: a workbook: save the sheet as 'CSV UTF-8' and give that file")
+    raise DataError(f"{data}: neither a folder nor a .tar.gz, .tgz, .tar, .zip, .csv or .tsv; {REMEDY}")
 
 
 def _in_folder(folder: Path, cache_dir: Path | None) -> list[tuple[Path, Label | LabelError]]:

@@ -49,6 +49,7 @@ def _counts(result: Audit) -> list[str]:
     return [
         printable(result.source),
         f"{result.faces:,} faces in {result.files:,} files, {skipped:,} skipped",
+        *map(printable, result.notes),
         f"ages {age_text(result.youngest)} to {age_text(result.oldest)}, "
         f"mean {age_text(result.mean_age)}, median {age_text(result.median_age)}",
     ]

@@ -153,6 +153,8 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
 
 def _read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
     face_set = faces or read_faces(Path(config.data_dir))
+    for note in face_set.notes:
+        log.info("%s", note)
     require_few_skipped(face_set, config.max_skipped)
     return face_set
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,3 +103,17 @@ def test_three_faces_that_agree_prove_nothing() -> None:
     (teens, *_) = compare_predictions(one, other).groups
     assert (teens.group, teens.advantage) == ("10-19", (2, 2, 2))
     assert not teens.significant
+
+
+def test_copies_of_a_face_are_no_further_evidence() -> None:
+    better, worse = noisy(2, 1), noisy(6, 2)
+    threefold = [replace(face, path=Path(f"/{copy}/{face.path.name}")) for copy in "abc" for face in FACES]
+    order = np.random.default_rng(0).permutation(len(threefold))
+    copied = compare_predictions(
+        Predictions.of(threefold, np.tile(better.age, 3)),
+        Predictions.of([threefold[index] for index in order], np.tile(worse.age, 3)[order]),
+        names=NAMES,
+    )
+    assert copied.files == 3 * copied.overall.n == 3 * len(FACES)
+    once = compare_predictions(better, worse, names=NAMES).overall
+    assert copied.overall.advantage == pytest.approx(once.advantage)  # NumPy's sums differ in the last digit

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from agedetect.evaluation.metrics import measure
 from agedetect.evaluation.predictions import Predictions
 from agedetect.evaluation.result import Context, Evaluation, evaluate_predictions
 from agedetect.evaluation.scores import score
+from agedetect.reports.text import format_evaluation
 from imaginary_faces import imaginary_faces
 
 AGES = np.random.default_rng(7).integers(1, 90, 120).astype(float)
@@ -126,3 +129,16 @@ def test_one_face_is_enough() -> None:
     assert result.overall.mae == (3, None, None)
     assert result.overall.r2 is None
     json.loads(result.to_json(), parse_constant=pytest.fail)
+
+
+def test_copies_of_a_face_change_no_figure_and_no_interval() -> None:
+    faces = imaginary_faces(AGES.tolist(), groups=True)
+    age = AGES + np.random.default_rng(3).normal(0, 4, len(AGES))
+    threefold = [replace(face, path=Path(f"/{copy}/{face.path.name}")) for copy in "abc" for face in faces]
+    once = evaluation(age)
+    copied = evaluate_predictions(Predictions.of(threefold, np.tile(age, 3)), CONTEXT)
+    assert (copied.files, copied.n) == (3 * len(faces), len(faces))
+    assert (copied.overall, copied.groups, copied.curve) == (once.overall, once.groups, once.curve)
+    assert copied.fingerprint != once.fingerprint
+    assert "120 different faces in 360 files, copies counted once: drawn by lot" in format_evaluation(copied)
+    assert "120 faces: drawn by lot" in format_evaluation(once)

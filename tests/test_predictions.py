@@ -64,3 +64,20 @@ def test_faces_of_one_photograph_are_a_cluster() -> None:
     faces = [one, other, replace(one, path=Path("/f/again.jpg")), replace(third, near="one photograph")]
     faces += [replace(third, digest="0", near="one photograph")]
     assert Predictions.of(faces, [0] * 5).clusters.tolist() == [0, 1, 0, 3, 3]
+
+
+def test_copies_count_once_with_the_mean_of_their_ages() -> None:
+    one, other = imaginary_faces([20, 30])
+    faces = [one, other, replace(one, path=Path("/f/again.jpg"), age=24.0)]
+    every = Predictions.of(
+        faces, [21, 33, 21], [10, 20, 10], [40, 50, 40], [[0.5, 0.5], [1.0, 0.0], [0.5, 0.5]], min_age=3
+    )
+    once = every.once()
+    assert [(face.path, face.age) for face in once.faces] == [(one.path, 22), (other.path, 30)]
+    assert once.low is not None
+    assert once.high is not None
+    assert once.probabilities is not None
+    columns = (once.age, once.low, once.high, once.probabilities)
+    assert [column.tolist() for column in columns] == [[21, 33], [10, 20], [40, 50], [[0.5, 0.5], [1, 0]]]
+    assert once.min_age == 3
+    assert once.once() is once

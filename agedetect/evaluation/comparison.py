@@ -36,12 +36,16 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two models on the same faces: overall, and by decade, gender and race."""
+    """Two models on the same faces: overall, and by decade, gender and race.
+
+    Of the `files`, pixel-identical ones count once.
+    """
 
     first: str
     second: str
     why: str
     fingerprint: str
+    files: int
     overall: Difference
     groups: tuple[Difference, ...]
     confidence: float = CONFIDENCE
@@ -66,7 +70,8 @@ def compare_predictions(
             f"not comparable: {names[0]} was evaluated on the faces {first.fingerprint[:8]}, {names[1]} on "
             f"{second.fingerprint[:8]}: evaluate both on the same"
         )
-    second = _in_order_of(first, second)
+    files, mark = len(first.faces), first.fingerprint
+    first, second = first.once(), _in_order_of(first, second).once()
     groups, _ = groups_of(first.faces)
     single = [group for group in groups if group.family in ("age", "gender", "race")]
     differences = [_difference(group.name, first, second, group.members) for group in single]
@@ -76,7 +81,8 @@ def compare_predictions(
         first=names[0],
         second=names[1],
         why=why,
-        fingerprint=first.fingerprint,
+        fingerprint=mark,
+        files=files,
         overall=_difference("all faces", first, second, everyone),
         groups=tuple(replace(item, p_value=float(p)) for item, p in zip(differences, adjusted, strict=True)),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -68,6 +69,23 @@ class Predictions:
         """(N,): the index of the first face of the same photograph; intervals resample such faces together."""
         first: dict[str, int] = {}
         return np.array([first.setdefault(face.picture, index) for index, face in enumerate(self.faces)], np.intp)
+
+    def once(self) -> Predictions:
+        """Pixel-identical faces once, the first of each, with the mean of their ages: copies are no further evidence.
+
+        The predictions of such faces are equal, as their pixels are.
+        """
+        copies: dict[str, list[int]] = defaultdict(list)
+        for index, face in enumerate(self.faces):
+            copies[face.digest].append(index)
+        if len(copies) == len(self.faces):
+            return self
+        first = [indices[0] for indices in copies.values()]
+        faces = [replace(self.faces[indices[0]], age=float(self.true[indices].mean())) for indices in copies.values()]
+        low, high, probabilities = (
+            None if values is None else values[first] for values in (self.low, self.high, self.probabilities)
+        )
+        return Predictions(tuple(faces), self.age[first], low, high, probabilities, self.min_age)
 
     @property
     def error(self) -> Years:

@@ -72,12 +72,15 @@ class Median:
 class Evaluation:
     """Ages in years, shares from 0 to 1; intervals at 95%, from `resamples` resamples of the photographs, or Wilson's.
 
+    The `files` show `n` different faces, of which every figure is made: pixel-identical ones count once, here and in
+    `predictions`. The `fingerprint` is that of the files.
     `omitted` counts the cells of each intersection that have fewer than `fewest` faces. `curve` is the cumulative
     score: the share of the faces whose error is at most so many years, from 0 to 20 by halves.
     """
 
     context: Context
     fingerprint: str
+    files: int
     n: int
     overall: Scores
     median: Median
@@ -121,6 +124,8 @@ def evaluate_predictions(
     sensitivity: CropSensitivity | None = None,
 ) -> Evaluation:
     """`training_median` is the median age of the faces that trained the model, in years, where it is known."""
+    files, mark = len(predictions.faces), predictions.fingerprint
+    predictions = predictions.once()
     groups, omitted = groups_of(predictions.faces)
     if predictions.low is not None:
         groups += predicted_decades(predictions.age)
@@ -128,7 +133,8 @@ def evaluate_predictions(
     curve = tuple((years / 2, float(np.mean(error <= years / 2))) for years in range(2 * CURVE_YEARS + 1))
     return Evaluation(
         context=context,
-        fingerprint=predictions.fingerprint,
+        fingerprint=mark,
+        files=files,
         n=len(predictions.faces),
         overall=score(predictions),
         median=_median(predictions, training_median),

@@ -65,7 +65,8 @@ class EvaluationReport:
         drawn = figures(self.result, only=("error_by_age", "residuals"))
         return summary(
             f"Evaluation of {context.model}",
-            f"{self.result.n:,} faces of {context.data}: {context.why}. {text.baseline_sentence(self.result)}",
+            f"{text.faces_counted(self.result.n, self.result.files)} of {context.data}: {context.why}. "
+            f"{text.baseline_sentence(self.result)}",
             Table(("", "value", "95% CI"), rows),
             {"Error by age": drawn["error_by_age"], "Residuals": drawn["residuals"]},
         )
@@ -110,7 +111,8 @@ class ComparisonReport:
 
     def _repr_html_(self) -> str:
         result = self.result
-        models = f"A: {result.first}. B: {result.second}. {result.overall.n:,} faces: {result.why}."
+        counted = text.faces_counted(result.overall.n, result.files)
+        models = f"A: {result.first}. B: {result.second}. {counted}: {result.why}."
         figure = {"Difference in MAE by group": advantage_by_group(result)}
         return summary(self.verdict, models, comparison_table(result), figure)
 

@@ -38,7 +38,7 @@ def format_evaluation(result: Evaluation) -> str:
     width = max(len(item.name) for item in figures)
     lines = [
         f"{context.model} on {context.data}",
-        f"{result.n:,} faces: {context.why}",
+        f"{faces_counted(result.n, result.files)}: {context.why}",
         *([skipped_sentence(context.skipped)] if context.skipped else []),
         *([finding_sentence(context.finding)] if context.finding else []),
         "",
@@ -61,6 +61,13 @@ def format_evaluation(result: Evaluation) -> str:
         lines += ["", sensitivity_sentence(found), *_aligned(sensitivity_table(found))]
     leakage = ["", leakage_sentence(result.leakage)] if result.leakage else []
     return "\n".join(map(printable, [*lines, *leakage, "", omitted_sentence(result)]))
+
+
+def faces_counted(faces: int, files: int) -> str:
+    """How many faces the figures are of."""
+    return (
+        f"{faces:,} faces" if faces == files else f"{faces:,} different faces in {files:,} files, copies counted once"
+    )
 
 
 def skipped_sentence(count: int) -> str:
@@ -146,7 +153,7 @@ def format_comparison(result: Comparison) -> str:
     lines = [
         f"A: {result.first}",
         f"B: {result.second}",
-        f"{result.overall.n:,} faces: {result.why}",
+        f"{faces_counted(result.overall.n, result.files)}: {result.why}",
         "",
         verdict(result),
         "",

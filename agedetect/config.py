@@ -107,11 +107,6 @@ class TrainConfig:
         AUTO, "'auto' is dldl_v2 for the distribution head, mse for the regression head.", choices=LOSSES
     )
     use_focal_loss: bool = parameter(False, "Focal MSE, which weights the squared error by its size (regression head).")
-    teachers: str = parameter(
-        "none",
-        "Registered models of the same split, models:/NAME@ALIAS or models:/NAME/VERSION, separated by commas: half of "
-        "each label is their mean distribution (knowledge distillation). With soft_labels and dldl_v2.",
-    )
     label_sigma: float = parameter(2.0, "Standard deviation of the soft labels, in years.", low=0.1)
     dropout: float = parameter(0.1, "Dropout rate in the head.", low=0)
     augment: str = parameter("flip,affine,colour", f"Any of {','.join(AUGMENTATIONS)}, or 'none'.")
@@ -186,12 +181,6 @@ class TrainConfig:
         if needed != self.head:
             loss = "use_focal_loss" if self.use_focal_loss else f"loss={self.loss}"
             found.append(f"{loss} needs head={needed}, not head={self.head}")
-        if self.teacher_addresses and self.loss_name not in ("soft_labels", "dldl_v2"):
-            found.append(f"teachers teach soft_labels or dldl_v2, not loss={self.loss_name}")
-        if not all(address.startswith("models:/") for address in self.teacher_addresses):
-            found.append(f"teachers={self.teachers}: each must be models:/NAME@ALIAS or models:/NAME/VERSION, or none")
-        if self.teacher_addresses and self.all_folds:
-            found.append(f"teachers: each fold of {self.protocol} has its own; choose one with fold")
         strange = [name for name in self.augmentations if name not in AUGMENTATIONS]
         if strange:
             found.append(f"augment: {', '.join(strange)}: is none of {', '.join(AUGMENTATIONS)}, nor 'none' alone")
@@ -213,11 +202,6 @@ class TrainConfig:
         """The names in `augment`; empty for 'none'."""
         names = tuple(name.strip() for name in self.augment.split(","))
         return () if names == ("none",) else names
-
-    @property
-    def teacher_addresses(self) -> tuple[str, ...]:
-        """The addresses in `teachers`; empty for 'none'."""
-        return () if self.teachers == "none" else tuple(name.strip() for name in self.teachers.split(","))
 
     @property
     def backbone_label(self) -> str:

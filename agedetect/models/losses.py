@@ -59,19 +59,6 @@ def dldl_v2(outputs: Tensor, ages: Tensor, *, sigma: float) -> Tensor:
     return soft_labels(outputs, ages, sigma=sigma) + functional.l1_loss(_expected(functional.softmax(outputs, 1)), ages)
 
 
-def distilled(outputs: Tensor, targets: Tensor, *, sigma: float, absolute: bool) -> Tensor:
-    """`dldl_v2`, or `soft_labels` unless `absolute`, where half of each label is what teachers say of the face.
-
-    targets, (B, 1 + K): the ages and the teachers' mean distributions (Hinton, Vinyals & Dean, "Distilling the
-    Knowledge in a Neural Network", 2015).
-    """
-    ages, taught = targets[:, 0], targets[:, 1:]
-    loss = _divergence(outputs, (gaussian_labels(ages, sigma) + taught) / 2)
-    if absolute:
-        loss = loss + functional.l1_loss(_expected(functional.softmax(outputs, 1)), (ages + _expected(taught)) / 2)
-    return loss
-
-
 def gaussian_labels(ages: Tensor, sigma: float) -> Tensor:
     """(B,) years -> (B, K) probabilities."""
     years = torch.arange(BINS, device=ages.device, dtype=ages.dtype) + MIN_AGE
@@ -87,10 +74,8 @@ def _expected(probabilities: Tensor) -> Tensor:
     return expectation(probabilities, years)
 
 
-def choose_loss(name: str, *, label_sigma: float, taught: bool = False) -> Loss:
-    """One of config.LOSSES by its name; where teachers have `taught`, of targets as `distilled` takes them."""
-    if taught:
-        return partial(distilled, sigma=label_sigma, absolute=name == "dldl_v2")
+def choose_loss(name: str, *, label_sigma: float) -> Loss:
+    """One of config.LOSSES by its name."""
     losses: dict[str, Loss] = {
         "mse": mse,
         "focal_mse": focal_mse,

@@ -18,7 +18,7 @@ from agedetect.config import TrainConfig
 from agedetect.data.faces import Face
 from agedetect.errors import DataError, RunError
 from agedetect.evaluation.metrics import measure
-from agedetect.models.losses import Loss, choose_loss
+from agedetect.models.losses import choose_loss
 from agedetect.models.model import AgeModel
 from agedetect.models.shared_batch import share_batches
 from agedetect.tracking.checkpoints import Epoch, Snapshot
@@ -61,9 +61,7 @@ class Fit:
         train: Sequence[Face],
         validation: Sequence[Face],
         progress: Progress,
-        targets: Tensor | None = None,
     ) -> None:
-        """`targets` are what the training faces' labels are made of, as `distilled` takes them, instead of ages."""
         if len(train) < config.batch_size:
             raise DataError(
                 f"{len(train)} training faces do not fill one batch of {config.batch_size}: lower --batch-size"
@@ -73,11 +71,8 @@ class Fit:
         self.fabric, self.config, self.progress = fabric, config, progress
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         self.train, self.validation = train, validation
-        ages = torch.tensor([face.age for face in train], dtype=torch.float32)
-        self.targets = ages if targets is None else targets
-        self.validation_loss: Loss = choose_loss(config.loss_name, label_sigma=config.label_sigma)
-        taught = targets is not None
-        self.loss: Loss = choose_loss(config.loss_name, label_sigma=config.label_sigma, taught=taught)
+        self.targets = torch.tensor([face.age for face in train], dtype=torch.float32)
+        self.loss = self.validation_loss = choose_loss(config.loss_name, label_sigma=config.label_sigma)
 
     def epochs(self, start: Snapshot | None = None) -> Iterator[tuple[Epoch, Snapshot]]:
         """Yields every epoch after `start`'s, or all of them, each with the state that it left."""

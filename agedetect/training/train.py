@@ -37,7 +37,6 @@ from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
 from agedetect.training.registration import report_and_register
 from agedetect.training.start import resolve
-from agedetect.training.teaching import fixed_address, load_teachers, teach
 from agedetect_runtime.spec import MIN_AGE
 
 log = logging.getLogger("agedetect")
@@ -115,11 +114,7 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
     checkpoint = read_checkpoint(resume, splits) if resume else None
     model = _new_model(config, splits, "none" if checkpoint else config.weights)
     progress = Progress() if first else Progress(False)
-    targets = None
-    if teachers := load_teachers(config.teacher_addresses, splits):
-        config = dataclasses.replace(config, teachers=",".join(map(fixed_address, teachers)))
-        targets = teach(teachers, fabric, config, splits, progress)
-    fit = Fit(fabric, model, config, splits.train, splits.validation, progress, targets)
+    fit = Fit(fabric, model, config, splits.train, splits.validation, progress)
     trained = TrainedRun()
     with open_run(config, resume) if first else nullcontext() as run:
         if run:

@@ -81,7 +81,7 @@ def evaluate(
     split: str = "auto",
     flip_tta: bool = False,
     find_faces: bool = False,
-    detector: str | Path | None = None,
+    detector: str | Path | YuNet | None = None,
     crop_sensitivity: int = 0,
     bar: OpenBar | None = None,
 ) -> EvaluationReport:
@@ -92,8 +92,8 @@ def evaluate(
 
     With `find_faces` the pictures are any photos: the largest face of each is found and aligned onto the model's
     template; a photo without one is listed in `result.context.finding` and counts in no figure. `detector` is a YuNet
-    file, by default the known one, downloaded once. `crop_sensitivity` is the number of faces, drawn with a seed, that
-    are estimated again larger, smaller, shifted and turned: 17 predictions each; 0 omits it.
+    file, or one that is open; by default the known one, downloaded once. `crop_sensitivity` is the number of faces,
+    drawn with a seed, that are estimated again larger, smaller, shifted and turned: 17 predictions each; 0 omits it.
 
     `bar` opens a progress bar. Raises AgedetectError if the model, the faces or the split can't be used, if the
     detector can't be had, and for `crop_sensitivity` with `find_faces`, which would undo the movements.
@@ -123,7 +123,7 @@ def compare(
     split: str = "auto",
     flip_tta: bool = False,
     find_faces: bool = False,
-    detector: str | Path | None = None,
+    detector: str | Path | YuNet | None = None,
     bar: OpenBar | None = None,
 ) -> ComparisonReport:
     """Compare two models, face by face, on faces that neither was trained on.
@@ -173,7 +173,7 @@ def _face_set(faces: FaceSet | str | Path) -> FaceSet:
     return faces if isinstance(faces, FaceSet) else read_faces(Path(faces))
 
 
-def _check_finding(find_faces: bool, detector: str | Path | None, crop_sensitivity: int = 0) -> None:
+def _check_finding(find_faces: bool, detector: object, crop_sensitivity: int = 0) -> None:
     from agedetect.errors import ConfigError
 
     if detector is not None and not find_faces:
@@ -184,7 +184,7 @@ def _check_finding(find_faces: bool, detector: str | Path | None, crop_sensitivi
         raise ConfigError("crop_sensitivity moves pictures as they are, and find_faces would undo it: omit one of them")
 
 
-def _open_detector(detector: str | Path | None) -> YuNet:
+def _open_detector(detector: str | Path | YuNet | None) -> YuNet:
     from agedetect.evaluation.pictures import open_detector
 
     return open_detector(detector)

@@ -202,14 +202,12 @@ def evaluate_command(
         raise click.BadParameter("it needs one model, without --find-faces", param_hint="'--crop-sensitivity'")
     with one_line_errors(), needs_extra("train"):
         from agedetect import compare, evaluate, load_model, read_faces
+        from agedetect.evaluation.pictures import open_detector
 
         first, *others = [load_model(model) for model in models]  # before the images are read, which takes longer
-        if find_faces and detector is None:
-            from agedetect_runtime.detectorfile import detector_file
-
-            detector = detector_file()
+        yunet = open_detector(detector) if find_faces else None
         faces = read_faces(data)
-        options: dict[str, Any] = {"split": split, "flip_tta": flip_tta, "find_faces": find_faces, "detector": detector}
+        options: dict[str, Any] = {"split": split, "flip_tta": flip_tta, "find_faces": find_faces, "detector": yunet}
         report: EvaluationReport | ComparisonReport
         if others:
             report = compare(first, others[0], faces, **options, bar=_bar)

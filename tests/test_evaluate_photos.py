@@ -123,6 +123,15 @@ def test_a_detector_that_cannot_be_had_is_one_line(
     assert not (tmp_path / "report").exists()
 
 
+def test_a_bad_detector_is_known_before_the_pictures_are_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "detector.onnx").write_bytes(b"no model")
+    options: list[str | Path] = ["--find-faces", "--detector", tmp_path / "detector.onnx"]
+    done = call(folder / "age.onnx", tmp_path / "nowhere", *options, "--output", tmp_path / "report")
+    assert done.exit_code == 1
+    assert "detector.onnx" in done.stderr
+    assert "nowhere" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -59,9 +59,9 @@ def moved(movement_of: Callable[[Face], Movement], filling: Filling = "reflect")
     return prepare
 
 
-def open_detector(detector: str | Path | None) -> YuNet:
+def open_detector(detector: str | Path | YuNet | None) -> YuNet:
     """A YuNet file, or the known one, downloaded once. Raises AgedetectError where it can't be had."""
-    return YuNet.open(Path(detector) if detector else detector_file())
+    return detector if isinstance(detector, YuNet) else YuNet.open(Path(detector) if detector else detector_file())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`agedetect train | audit | evaluate | crop | draw`. Each command imports what costs time when it is called."""
+"""`agedetect train | audit | evaluate | promote | crop | draw`; each imports what costs time when it is called."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from agedetect_runtime.terminal import needs_extra, one_line_errors
 
 if TYPE_CHECKING:
     from agedetect.reports.report import ComparisonReport, EvaluationReport
+
+
+_NOT_PROMOTED = 3  # click's own errors are 1 and 2
 
 
 def _current_name(name: str) -> str:
@@ -225,6 +228,45 @@ def _bar(label: str, images: int) -> Iterator[Callable[[int], object]]:
 
     with tqdm(total=images, desc=label, unit="img", disable=None, leave=False) as bar:
         yield bar.update
+
+
+@main.command("promote")
+@click.argument("model", default="models:/agedetect@candidate")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled faces to judge both models on; by default, the test predictions of their runs.",
+)
+@click.option(
+    "--margin", type=click.FloatRange(min=0), default=0.25, help="Years by which no group may be significantly worse."
+)
+@click.option("--first", is_flag=True, help="Make MODEL the first champion, where there is none to compare it with.")
+@click.option("--rollback", is_flag=True, help="Give the alias back to the version that had it before.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
+def promote_command(model: str, data: Path | None, margin: float, first: bool, rollback: bool, dry_run: bool) -> None:
+    """Give MODEL, a registered version, the alias `champion` if it is better than the version that has it.
+
+    Better: its test MAE is significantly lower, no group of 100 faces or more is significantly worse by more than the
+    margin, and its intervals keep their promise. The reason is written on the version either way. Exit code 0: the
+    alias was moved (or would be); 3: it was not; 1: an error.
+
+    \b
+    agedetect promote models:/agedetect@candidate
+    agedetect promote models:/agedetect --rollback
+    """
+    with one_line_errors(), needs_extra("train"):
+        from agedetect.tracking import promotion
+
+        if rollback:
+            decision = promotion.rollback(model.removeprefix("models:/").partition("@")[0], dry_run=dry_run)
+        else:
+            answers = promotion.answers_on(data) if data else None
+            decision = promotion.promote(model, answers=answers, margin=margin, first=first, dry_run=dry_run)
+    would = "would be " if dry_run else ""
+    done = f"{would}the champion" if decision.moved else "not the champion"
+    click.echo(f"{decision.name} version {decision.version}: {done}: {decision.reason}")
+    if not decision.moved:
+        sys.exit(_NOT_PROMOTED)
 
 
 @main.command("crop")

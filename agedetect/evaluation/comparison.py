@@ -59,11 +59,16 @@ class Comparison:
 
 
 def compare_predictions(
-    first: Predictions, second: Predictions, *, names: tuple[str, str] = ("A", "B"), why: str = ""
+    first: Predictions,
+    second: Predictions,
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    why: str = "",
+    fewest: int = 1,
 ) -> Comparison:
     """Paired: every resample holds the same images for both models. Raises DataError for different faces.
 
-    The difference over all faces is one test, those by group are a family of tests.
+    The difference over all faces is one test, those by group, of `fewest` faces at least, are a family of tests.
     """
     if first.fingerprint != second.fingerprint:
         raise DataError(
@@ -73,7 +78,7 @@ def compare_predictions(
     files, mark = len(first.faces), first.fingerprint
     first, second = first.once(), _in_order_of(first, second).once()
     groups, _ = groups_of(first.faces)
-    single = [group for group in groups if group.family in ("age", "gender", "race")]
+    single = [group for group in groups if group.family in ("age", "gender", "race") and len(group.members) >= fewest]
     differences = [_difference(group.name, first, second, group.members) for group in single]
     adjusted = holm(np.array([item.p_value for item in differences]))
     everyone = np.arange(len(first.faces))

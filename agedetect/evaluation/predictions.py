@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from agedetect.data.faces import Face
 from agedetect.data.splits import fingerprint
+from agedetect.errors import DataError
 from agedetect_runtime.atomic import write_whole
 
 Years = NDArray[np.float64]
-COLUMNS = ("path", "true", "gender", "race", "digest", "width", "height", "age", "low", "high")
+COLUMNS = ("path", "true", "gender", "race", "digest", "near", "width", "height", "age", "low", "high")
 _PROBABILITY = "p_"
 
 
@@ -116,6 +117,29 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         columns = (predictions.age, predictions.low, predictions.high)
         years = ["" if values is None else repr(float(values[index])) for values in columns]
         bins_of_face = () if predictions.probabilities is None else predictions.probabilities[index].tolist()
-        known = (face.path, repr(face.age), face.gender, face.race, face.digest, *face.size)
+        known = (face.path, repr(face.age), face.gender, face.race, face.digest, face.near, *face.size)
         writer.writerow([*known, *years, *map(repr, bins_of_face)])
     write_whole(path, table.getvalue())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """A table of write_predictions, without its probabilities. Raises DataError for what is none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+        faces = [
+            Face(
+                Path(row["path"]),
+                float(row["true"]),
+                row["gender"] or None,
+                row["race"] or None,
+                row["digest"],
+                (int(row["width"]), int(row["height"])),
+                row.get("near") or None,  # a table of an earlier version doesn't know
+            )
+            for row in rows
+        ]
+        bounds = [[float(row[name]) for row in rows] if rows[0][name] else None for name in ("low", "high")]
+        return Predictions.of(faces, [float(row["age"]) for row in rows], *bounds)
+    except (KeyError, IndexError, TypeError, ValueError, OSError, csv.Error) as error:
+        raise DataError(f"{path.name}: not a table of predictions: {error}") from error

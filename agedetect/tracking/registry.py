@@ -26,7 +26,7 @@ from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 ALIAS = "candidate"
 EXPORT_FOLDER = "export"
 _REQUIREMENTS = ("torch", "torchvision", "safetensors", "numpy", "pillow", "onnxruntime")
-_LONGEST_DESCRIPTION = 5000  # characters that MLflow's database keeps
+LONGEST_DESCRIPTION = 5000  # characters that MLflow's database keeps
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ def register(uri: str, name: str, spec: ModelSpec) -> Registered:
 
 def description_of(card: str) -> str:
     """The card, or as many of its sections as MLflow's database holds."""
-    if len(card) <= _LONGEST_DESCRIPTION:
+    if len(card) <= LONGEST_DESCRIPTION:
         return card
     rest = f"\n\n*The whole card is {CARD}, among the artifacts of the run.*"
-    kept = card[: _LONGEST_DESCRIPTION - len(rest)]
+    kept = card[: LONGEST_DESCRIPTION - len(rest)]
     return kept[: kept.rfind("\n#")].rstrip() + rest
 
 

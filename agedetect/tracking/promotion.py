@@ -1,0 +1,168 @@
+"""The alias `champion` in MLflow's registry: moved by evidence, which is written on the version either way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from agedetect.data.faces import read_faces
+from agedetect.errors import DataError, RunError
+from agedetect.evaluation.predictions import Predictions, read_predictions
+from agedetect.evaluation.promotion import MARGIN, judge
+from agedetect.evaluation.subset import choose_faces
+from agedetect.reports.text import verdict
+from agedetect.tracking.reading import RegisteredModel, load_registered_model
+from agedetect.tracking.registry import LONGEST_DESCRIPTION
+from agedetect.tracking.store import download, not_found, one_line
+from agedetect_runtime import ModelError
+
+CHAMPION = "champion"
+VERDICT_TAG, REASON_TAG, BEFORE_TAG = "promotion", "promotion_reason", "champion_before"
+_TABLE = "evaluation/predictions.csv"
+_HEADING = "## Promotion"
+
+Answers = Callable[[RegisteredModel], Predictions]  # a model's answers for the faces that both are judged on
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about a version of a registered model, and `reason`, one line.
+
+    `moved` says whether the alias stands somewhere else now, or would without a dry run.
+    """
+
+    name: str
+    version: str
+    moved: bool
+    reason: str
+
+
+def promote(
+    address: str,
+    *,
+    answers: Answers | None = None,
+    margin: float = MARGIN,
+    first: bool = False,
+    dry_run: bool = False,
+) -> Decision:
+    """Move `champion` to the version at `address`, models:/NAME@ALIAS or models:/NAME/VERSION, if it is better.
+
+    Both are judged by the test predictions of their runs, or by `answers`. Without a champion, `first` makes the
+    version it. Raises ModelError for an unknown version, DataError where the two can't be compared.
+    """
+    challenger = load_registered_model(address)
+    if challenger.registered_name is None or challenger.version is None:
+        raise ModelError(f"{address}: only a registered version can be promoted: give models:/NAME@ALIAS or /VERSION")
+    name, version = challenger.registered_name, challenger.version
+    before = _champion(name)
+    if before is None:
+        decision = _first(name, version, allowed=first)
+    elif before == version:
+        return Decision(name, version, False, "it is the champion already")
+    else:
+        champion = load_registered_model(f"models:/{name}/{before}")
+        found = answers or _test_predictions
+        judgement = judge(
+            found(challenger),
+            found(champion),
+            names=(challenger.name, champion.name),
+            nominal_coverage=challenger.spec.coverage,
+            margin=margin,
+        )
+        reason = "; ".join((verdict(judgement.comparison), *judgement.objections))
+        decision = Decision(name, version, judgement.favourable, reason)
+    if not dry_run:
+        _write(decision, before)
+    return decision
+
+
+def rollback(name: str, *, dry_run: bool = False) -> Decision:
+    """Move `champion` back to the version that it was promoted over. Raises ModelError where there is none."""
+    version = _champion(name)
+    if version is None:
+        raise ModelError(f"models:/{name}@{CHAMPION}: there is none to roll back")
+    before = _version(name, version).tags.get(BEFORE_TAG)
+    if before is None:
+        raise ModelError(f"{name} version {version}: it was not promoted over another version")
+    _version(name, before)
+    decision = Decision(name, before, True, f"rolled back from version {version}")
+    if not dry_run:
+        _write(decision, None)
+        _note(name, version, "rolled back", f"version {before} is the champion again")
+    return decision
+
+
+def answers_on(data: Path) -> Answers:
+    """Answers for labelled faces: those that a model's own run kept apart, or all where it was trained on others."""
+    face_set = read_faces(data)
+
+    def answers(model: RegisteredModel) -> Predictions:
+        return model.predict(choose_faces(face_set, model.spec).faces)
+
+    return answers
+
+
+def _first(name: str, version: str, *, allowed: bool) -> Decision:
+    if allowed:
+        return Decision(name, version, True, "the first champion: there was none to compare it with")
+    return Decision(name, version, False, f"{name} has no champion to compare it with: --first makes it the first")
+
+
+def _champion(name: str) -> str | None:
+    try:
+        return str(MlflowClient().get_registered_model(name).aliases.get(CHAMPION, "")) or None
+    except MlflowException as error:
+        raise ModelError(not_found(f"models:/{name}", error)) from error
+
+
+def _version(name: str, version: str) -> ModelVersion:
+    try:
+        return MlflowClient().get_model_version(name, version)
+    except MlflowException as error:
+        raise ModelError(not_found(f"models:/{name}/{version}", error)) from error
+
+
+def _test_predictions(model: RegisteredModel) -> Predictions:
+    """Those that the model's run logged: nobody looks at the test faces again."""
+    with TemporaryDirectory(prefix="agedetect-predictions-") as scratch:
+        try:
+            return read_predictions(download(f"runs:/{model.run_id}/{_TABLE}", Path(scratch)))
+        except (ModelError, DataError) as error:
+            raise DataError(
+                f"{model.name}: its run has no test predictions: {error}; give faces with --data"
+            ) from error
+
+
+def _write(decision: Decision, before: str | None) -> None:
+    """The reason first: an alias never stands without it."""
+    client = MlflowClient()
+    try:
+        if decision.moved and before is not None:
+            client.set_model_version_tag(decision.name, decision.version, BEFORE_TAG, before)
+        _note(decision.name, decision.version, "promoted" if decision.moved else "refused", decision.reason)
+        if decision.moved:
+            client.set_registered_model_alias(decision.name, CHAMPION, decision.version)
+    except MlflowException as error:
+        raise RunError(
+            f"{decision.name} version {decision.version}: the decision was not written: {one_line(error)}"
+        ) from error
+
+
+def _note(name: str, version: str, word: str, reason: str) -> None:
+    """As tags, and at the top of the version's description."""
+    client = MlflowClient()
+    client.set_model_version_tag(name, version, VERDICT_TAG, word)
+    client.set_model_version_tag(name, version, REASON_TAG, reason)
+    card = client.get_model_version(name, version).description or ""
+    if card.startswith(_HEADING):
+        card = card.partition("\n\n")[2].partition("\n\n")[2]
+    today = datetime.now(UTC).date().isoformat()
+    text = f"{_HEADING}\n\n{word.capitalize()} on {today}: {reason}.\n\n{card}"
+    client.update_model_version(name, version, description=text[:LONGEST_DESCRIPTION])

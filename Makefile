@@ -13,7 +13,7 @@ demo: .venv/ready
 	agedetect draw demo/new_faces --count 12 --seed 2026
 	agedetect-infer demo/new_faces --onnx demo/model.onnx
 	@echo
-	@echo "The true age is the first number of each file's name. See the run and the registered model with:"
+	@echo "The column true is the age that each file's name begins with. See the run and the registered model with:"
 	@echo "  .venv/bin/mlflow ui        then open http://127.0.0.1:5000"
 
 DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no restriction" \

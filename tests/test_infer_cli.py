@@ -264,7 +264,11 @@ def test_a_job_that_cannot_be_done_exits_1_with_one_line(faces: Path, model: Pat
     ("arguments", "stdin", "said"),
     [
         (["faces/*.jpg"], "", "faces/*.jpg: no such file; a pattern in quotes, or one that matches nothing, stays"),
-        (["s3://faces/face.jpg"], "", "s3://faces/face.jpg: no such file; this is an address, not a file: download it first"),
+        (
+            ["s3://faces/face.jpg"],
+            "",
+            "s3://faces/face.jpg: no such file; this is an address, not a file: download it first",
+        ),
         (["faces.csv"], "", "faces.csv: not an image; give the paths of a table as a list: tail -n +2 faces.csv | cut"),
         (["list.txt"], "", "list.txt: not an image; give a list of paths on standard input: agedetect-infer - < list"),
         (["faces.zip"], "", "faces.zip: not an image; unpack the archive and give the folder"),
@@ -450,6 +454,17 @@ def test_a_terminal_shows_progress_where_the_ages_go_into_a_file(faces: Path, mo
     assert code == 0
     assert "4/4" in shown
     assert len(rows((tmp_path / "a.csv").read_text())) == 5
+
+
+def test_a_list_in_a_file_has_a_total_and_one_in_a_pipe_has_none(faces: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{faces}/b.png\n\n{faces}/a.PNG\r\n{faces}/more/c.jpg")
+    call = shlex.join([*COMMAND, "-", str(faces / "b.png"), "--onnx", str(model), "--output", str(tmp_path / "a.csv")])
+    code, shown = on_terminal(["sh", "-c", f"{call} < {tmp_path}/list.txt"])
+    assert (code, "4/4" in shown) == (0, True)
+    assert "4 images, 0 failed" in shown
+    code, shown = on_terminal(["sh", "-c", f"cat {tmp_path}/list.txt | {call} --force"])
+    assert (code, "4/4" in shown) == (0, False)
+    assert "4 images, 0 failed" in shown
 
 
 def test_a_closed_pipe_is_quiet(faces: Path, model: Path) -> None:

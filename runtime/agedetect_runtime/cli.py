@@ -29,8 +29,19 @@ from agedetect_runtime.terminal import Quantity, one_line_errors
     type=click.Choice(list(FORMATS)),
     help="What to write; Parquet needs pyarrow.  [default: the output's suffix; csv on standard output]",
 )
-@click.option("--force", is_flag=True, help="Replace an --output that exists already.")
+@click.option("--force", is_flag=True, help="Replace an --output or --report that exists already.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted job with the same --output.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write an HTML page: thumbnails with ages to sort and filter, a histogram, the reasons of failures.",
+)
+@click.option(
+    "--annotate",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Also write copies of the images with their ages and, with --find-faces, boxes into a new folder.",
+)
 @click.option(
     "--at-least",
     type=click.IntRange(min=1),
@@ -97,11 +108,11 @@ def main(**options: Any) -> None:
     agedetect-infer faces/ --onnx model.onnx
     agedetect-infer faces/ --onnx model.onnx --output ages.csv
     agedetect-infer faces/ --onnx model.onnx --at-least 18
-    agedetect-infer photos/ --onnx model.onnx --find-faces
+    agedetect-infer photos/ --onnx model.onnx --find-faces --report ages.html --annotate copies
     find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
     agedetect-infer --about model.onnx
     """
-    settings = Settings(**options, report=None, annotate=None, benchmark=False)
+    settings = Settings(**options, benchmark=False)
     with one_line_errors():
         code = run(settings)
     if code:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,9 +23,11 @@ from agedetect_runtime.settings import Settings
 from agedetect_runtime.terminal import is_terminal
 
 if TYPE_CHECKING:
+    from agedetect_runtime.annotate import Annotator
     from agedetect_runtime.estimate import Result
     from agedetect_runtime.estimator import AgeEstimator
     from agedetect_runtime.finding import Finding
+    from agedetect_runtime.pagewriter import PageWriter
 
 
 def run(settings: Settings) -> int:
@@ -36,7 +39,8 @@ def run(settings: Settings) -> int:
             from agedetect_runtime.detectorfile import detector_file
 
             settings = replace(settings, detector=detector_file())
-        tally = _estimate(_open(settings), paths, total, settings)
+        estimator = _open(settings)
+        tally = _estimate(estimator, paths, total, settings)
     if tally.images == tally.failed:
         raise AgedetectError(tally.reason(listed=settings.faces == ("-",)))
     return 1 if settings.strict and tally.failed else 0
@@ -87,7 +91,10 @@ def _open(settings: Settings) -> AgeEstimator:
 
 
 def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, settings: Settings) -> Tally:
-    """Write every result and the closing line."""
+    """Write every result, the closing line, and what else was asked for."""
+    page = None if settings.report is None else _page_writer(settings.report, settings, estimator)
+    annotator = None if settings.annotate is None else _annotator(settings.annotate, settings)
+    watchers = [*([page.sample.add] if page else []), *([annotator.add] if annotator else [])]
     with report_to(
         settings.file,
         paths,
@@ -105,12 +112,29 @@ def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, 
             for answer in shown:
                 report.write(answer)
                 tally.add(answer)
+                for watch in watchers:
+                    watch(answer)
         if not tally.images:
             raise AgedetectError("-: no paths on standard input")
         seconds = time.perf_counter() - start
+    closing = _closing_line(tally, report, settings, seconds, estimator)
     if not settings.quiet:
-        click.echo(_closing_line(tally, report, settings, seconds, estimator), err=True)
+        click.echo(closing, err=True)
+    if page is not None:
+        page.write(closing, report.done_before)
     return tally
+
+
+def _page_writer(place: Path, settings: Settings, estimator: AgeEstimator) -> PageWriter:
+    from agedetect_runtime.pagewriter import PageWriter
+
+    return PageWriter(place, settings, estimator)
+
+
+def _annotator(folder: Path, settings: Settings) -> Annotator:
+    from agedetect_runtime.annotate import Annotator
+
+    return Annotator(folder, settings.faces)
 
 
 def _closing_line(tally: Tally, report: Report, settings: Settings, seconds: float, estimator: AgeEstimator) -> str:

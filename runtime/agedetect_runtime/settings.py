@@ -48,6 +48,8 @@ class Settings:
             raise _wrong("resume", "it needs the --output of the interrupted job")
         if self.resume and self.force:
             raise _wrong("resume", "it continues a job, and --force starts it over: omit one of them")
+        if self.resume and self.annotate:
+            raise _wrong("annotate", "it starts afresh: omit --resume")
         for name, value in (("largest", self.largest), ("detector", self.detector)):
             if value and not self.find_faces:
                 raise _wrong(name, "it needs --find-faces")

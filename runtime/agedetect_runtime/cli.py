@@ -83,6 +83,11 @@ from agedetect_runtime.terminal import Quantity, one_line_errors
     show_default=True,
     help="Time limit for opening one image; beyond it, the image counts as failed.",
 )
+@click.option(
+    "--benchmark",
+    is_flag=True,
+    help="Only find the fastest --batch-size and --threads for these images on this machine: a minute or so.",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 if any image failed, not only if all did.")
 @click.option("--quiet", is_flag=True, help="Print no progress, notes or closing line, only errors.")
 @click.option(
@@ -112,7 +117,7 @@ def main(**options: Any) -> None:
     find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
     agedetect-infer --about model.onnx
     """
-    settings = Settings(**options, benchmark=False)
+    settings = Settings(**options)
     with one_line_errors():
         code = run(settings)
     if code:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ def run(settings: Settings) -> int:
 
             settings = replace(settings, detector=detector_file())
         estimator = _open(settings)
+        if settings.benchmark:
+            _benchmark(estimator, paths, settings)
+            return 0
         tally = _estimate(estimator, paths, total, settings)
     if tally.images == tally.failed:
         raise AgedetectError(tally.reason(listed=settings.faces == ("-",)))
@@ -108,7 +112,7 @@ def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, 
         tally = Tally(report.done_before, report.failed_before)
         start = time.perf_counter()
         left = None if total is None else total - report.done_before
-        with _progress(_answers(estimator, report.missing, settings), left, settings) as shown:
+        with _progress(_answers(estimator, settings, report.missing), left, settings) as shown:
             for answer in shown:
                 report.write(answer)
                 tally.add(answer)
@@ -146,7 +150,13 @@ def _closing_line(tally: Tally, report: Report, settings: Settings, seconds: flo
     return f"{tally.images} {images}{before}, {tally.failed} failed{found}, {rate:.1f} images/s on {device}"
 
 
-def _answers(estimator: AgeEstimator, paths: Iterator[str], settings: Settings) -> Iterator[Result | Finding]:
+def _benchmark(estimator: AgeEstimator, paths: Iterable[str], settings: Settings) -> None:
+    from agedetect_runtime.tuning import benchmark
+
+    benchmark(estimator, paths, partial(_answers, estimator, settings))
+
+
+def _answers(estimator: AgeEstimator, settings: Settings, paths: Iterator[str]) -> Iterator[Result | Finding]:
     probabilities = settings.at_least is not None
     if settings.find_faces:
         return estimator.find_many(paths, largest=settings.largest, probabilities=probabilities)

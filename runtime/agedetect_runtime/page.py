@@ -49,7 +49,7 @@ def page(
         title=f"Ages of {_count(sample.images, 'image')}",
         summary=_text(summary),
         facts="".join(f"<dt>{_text(name)}</dt><dd><code>{_text(value)}</code></dd>" for name, value in facts.items()),
-        notes="\n".join(_notes(sample)),
+        note=_note(sample),
         histogram=_histogram(sample),
         reasons=_reasons(sample),
         rows_title="Faces" if faces else "Images",
@@ -134,13 +134,15 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _notes(sample: Sample) -> Iterator[str]:
-    for kept, noun in ((sample.ages, "rows with an age"), (sample.failures, "failures")):
-        if kept.seen > len(kept.items):
-            yield (
-                f'<p class="note">The table shows {len(kept.items):,} of {kept.seen:,} {noun}, drawn at random. '
-                "The counts and the histogram are of all.</p>"
-            )
+def _note(sample: Sample) -> str:
+    kinds = ((sample.ages, "rows with an age"), (sample.failures, "failures"))
+    drawn = [f"{len(kept.items):,} of {kept.seen:,} {noun}" for kept, noun in kinds if kept.seen > len(kept.items)]
+    if not drawn:
+        return ""
+    return (
+        f'<p class="note">The table shows {" and ".join(drawn)}, drawn at random. '
+        "The counts and the histogram are of all.</p>"
+    )
 
 
 def _histogram(sample: Sample) -> str:

@@ -50,6 +50,10 @@ class Settings:
             raise _wrong("resume", "it continues a job, and --force starts it over: omit one of them")
         if self.resume and self.annotate:
             raise _wrong("annotate", "it starts afresh: omit --resume")
+        if self.benchmark and (self.file or self.report or self.annotate or self.threads or self.batch_size):
+            raise _wrong(
+                "benchmark", "it writes no ages, and tries threads and batch sizes by itself: omit the options for them"
+            )
         for name, value in (("largest", self.largest), ("detector", self.detector)):
             if value and not self.find_faces:
                 raise _wrong(name, "it needs --find-faces")

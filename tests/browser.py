@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 FLAGS = (
@@ -60,10 +58,6 @@ class Browser:
     def type(self, text: str) -> None:
         """Into what was clicked."""
         self.send("Input.insertText", text=text)
-
-    def screenshot(self, path: Path, width: int, height: int) -> None:
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
 
     def send(self, method: str, **parameters: object) -> dict[str, Any]:
         """Call a method of the page's session."""

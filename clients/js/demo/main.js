@@ -3,17 +3,16 @@ import { decode, openModel } from "/dist/src/browser.js";
 
 const drop = document.getElementById("drop");
 const output = document.querySelector("output");
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const percent = new Intl.NumberFormat("en", { style: "percent" });
 
 function say(text, isError = false) {
   output.textContent = text;
   output.classList.toggle("error", isError);
 }
 
-function sentence({ age, low, high }, { coverage }) {
-  const years = `${age.toFixed(1)} years`;
-  if (low === undefined) return years;
-  return `${years}, ${whole.format(coverage * 100)} in 100 times between ${low.toFixed(1)} and ${high.toFixed(1)}`;
+function sayAge({ age, low, high }, { coverage }) {
+  say(low === undefined ? "" : `${percent.format(coverage)} interval: ${low.toFixed(1)} to ${high.toFixed(1)} years`);
+  output.prepend(Object.assign(document.createElement("strong"), { textContent: `${age.toFixed(1)} years` }));
 }
 
 async function show(file) {
@@ -23,7 +22,7 @@ async function show(file) {
     const model = await opening;
     const estimate = await model.estimate(await decode(file));
     output.dataset.estimate = JSON.stringify({ age: estimate.age, low: estimate.low, high: estimate.high });
-    say(sentence(estimate, model.description));
+    sayAge(estimate, model.description);
   } catch (error) {
     delete output.dataset.estimate;
     say(`${file.name}: ${error.message}`, true);

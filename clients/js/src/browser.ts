@@ -22,13 +22,13 @@ async function fetched(url: string): Promise<Response> {
 }
 
 /**
- * The pixels of an image file, upright, as they are stored: no colour profile is applied and no alpha multiplied in.
+ * The pixels of an image file, upright, in sRGB as the runtime converts them, the alpha not multiplied in.
  *
- * A JPEG's levels may differ by one or two from other decoders'.
+ * A PNG's are exact; levels of a JPEG or of a picture with a colour profile may differ by one or two from the runtime's.
  */
 export async function decode(file: Blob): Promise<Picture> {
   const bitmap = await createImageBitmap(file, {
-    colorSpaceConversion: "none",
+    colorSpaceConversion: "default",
     imageOrientation: "from-image",
     premultiplyAlpha: "none",
   });

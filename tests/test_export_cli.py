@@ -66,10 +66,14 @@ def done(logged: Store, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 @pytest.mark.slow
-def test_an_export_writes_two_files(done: Done) -> None:
+def test_an_export_writes_three_files(done: Done) -> None:
     output, process = done
     assert process.returncode == 0, process.stderr
-    assert sorted(path.name for path in output.parent.iterdir()) == ["model.onnx", "model.parity.json"]
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "model.onnx",
+        "model.onnx.json",
+        "model.parity.json",
+    ]
 
 
 @pytest.mark.slow

@@ -61,6 +61,8 @@ def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: i
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left / opened.shrunk, top / opened.shrunk, (left + side) / opened.shrunk, (top + side) / opened.shrunk)
+    if opened.shrunk == 1:  # not by a box: its filter reaches over the edges, and Pillow 13 may begin with the columns
+        image, box = image.crop((left, top, left + side, top + side)), (0, 0, side, side)
     face = image.resize((image_size, image_size), RESAMPLING[resampling], box=box)
     return np.array(face if opened.shrunk == 1 or opened.turn is None else face.transpose(opened.turn))
 

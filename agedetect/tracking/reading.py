@@ -24,6 +24,7 @@ from agedetect_runtime import ModelError
 CONFIG = "config.json"
 SPLITS = "data/splits.csv"
 MODEL_FOLDER = "data/age_model"  # in an MLflow model's folder
+EXPORTED = "data/exported/model.onnx"  # of an exported model
 _RUN_ID = re.compile("[0-9a-f]{32}")
 
 

@@ -33,6 +33,10 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
     return Path(value)
 
 
+def _parse_aliases(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(alias.strip() for alias in value.split(",") if alias.strip())
+
+
 def _log(line: str) -> None:
     click.echo(printable(line), err=True)
 
@@ -76,6 +80,21 @@ def _log(line: str) -> None:
     default=MAE_BUDGET_YEARS,
     help="Largest allowed increase of the validation MAE in int8: the upper end of its 95% interval counts.",
 )
+@click.option(
+    "--register",
+    default="",
+    show_default=False,
+    metavar="NAME",
+    help="Also register the file in MLflow under this name, as a model that takes pictures.",
+)
+@click.option(
+    "--alias",
+    default="",
+    show_default=False,
+    metavar="ALIAS[,...]",
+    callback=_parse_aliases,
+    help="With --register: aliases for the new version.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.version_option(package_name="agedetect")
 def main(source: str, output: Path, force: bool, **options: Any) -> None:
@@ -89,6 +108,7 @@ def main(source: str, output: Path, force: bool, **options: Any) -> None:
     \b
     agedetect-export models:/agedetect@candidate --output model.onnx
     agedetect-export models:/agedetect@candidate --output small.onnx --precision int8
+    agedetect-export models:/agedetect@champion --output model.onnx --register agedetect-onnx --alias champion
     """
     if output.suffix != ".onnx":
         raise click.UsageError(f"{output}: give an --output that ends in .onnx")
@@ -99,6 +119,8 @@ def main(source: str, output: Path, force: bool, **options: Any) -> None:
             raise click.UsageError(f"{path} is a folder; give another --output")
         if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} exists; give another --output, or --force to replace it")
+    if options["alias"] and not options["register"]:
+        raise click.BadParameter("it needs --register", param_hint="'--alias'")
     with one_line_errors():
         with needs_extra("train"):
             from agedetect import load_model

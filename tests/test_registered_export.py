@@ -88,7 +88,7 @@ def test_a_bad_picture_is_a_row_with_its_reason_and_json_stays_json(store: Store
         None,
         "no such file",
         "truncated",
-        "not an image: a value of type NoneType",
+        "no image: an empty cell",
         "empty file",
         "empty file",
     ]
@@ -277,6 +277,11 @@ def test_what_cannot_be_registered_is_one_line_and_leaves_no_file(store: Store, 
         "Error: agedetect: it is the source's own name; register the file under another",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exported_model_is_no_source(store: Store) -> None:
+    with pytest.raises(ModelError, match=rf"^{URI}: it is an exported model: .*data/exported/model.onnx$"):
+        load_registered_model(URI)
 
 
 def test_an_alias_that_mlflow_refuses_is_one_line(store: Store, file: Path) -> None:

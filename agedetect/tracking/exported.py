@@ -74,7 +74,7 @@ def _log(source: RegisteredModel, file: Path, name: str) -> str:
         info = Model.log(
             artifact_path=None,
             name=_NAME,
-            flavor=_Pictures,
+            flavor=Pictures,
             run_id=run_id,
             model_id=run_id and _logged_beside(run_id),
             registered_model_name=name,
@@ -92,7 +92,7 @@ def _logged_beside(run_id: str) -> str:
     return model_id
 
 
-class _Pictures:
+class Pictures:
     """A "flavor" for `Model.log`: writes the runtime's view of the model, and MLflow's own of the ONNX file."""
 
     @staticmethod

@@ -74,20 +74,25 @@ class PicturesToAges:
         """An open file for an encoded image, whose bytes no message then repeats."""
         if isinstance(cell, bytes | bytearray | memoryview):
             return io.BytesIO(cell)
+        if cell is None or isinstance(cell, float):  # a table's NaN
+            return _Refused("no image: an empty cell")
         if not isinstance(cell, str):
             source: Source = cell  # loading says what it is
             return source
         data = decoded(cell)
         if data is None:
-            return cell if self._paths else _Unopened()
+            return cell if self._paths else _Refused("not base64 of an image, and paths are not opened")
         return io.BytesIO(data)
 
 
-class _Unopened:
-    """The file of a path where none is to be opened."""
+class _Refused:
+    """An open file that gives a reason instead of bytes."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
 
     def read(self, _: int = -1, /) -> bytes:
-        raise ImageError("not base64 of an image, and paths are not opened")
+        raise ImageError(self._reason)
 
 
 def decoded(text: str) -> bytes | None:

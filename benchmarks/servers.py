@@ -25,7 +25,7 @@ class Server(NamedTuple):
     process: psutil.Process
 
     def megabytes(self) -> float:
-        """Resident memory of the process and its children that hold no more than a shell does apart."""
+        """Resident memory of the largest process: `mlflow` itself starts the server and waits."""
         processes = [self.process, *self.process.children(recursive=True)]
         return max(process.memory_info().rss for process in processes) / 1e6
 

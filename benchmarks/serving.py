@@ -56,7 +56,7 @@ class Load(NamedTuple):
 def main(backbone: str, image_size: int, requests: int, clients: int, folder: Path) -> None:
     """Bounded load on loopback: each client sends its next picture when the last one's age is there."""
     file = material.onnx_model(folder, backbone, image_size).absolute()
-    registered = _save(file, folder.absolute() / "registered")
+    registered = save(file, folder.absolute() / "registered")
     paths, kind = material.chips(folder, requests)
     pictures = [Path(path).read_bytes() for path in paths]
     click.echo(f"{backbone} at {image_size} px, {kind}, {requests} requests from {clients} clients\n")
@@ -71,7 +71,7 @@ def main(backbone: str, image_size: int, requests: int, clients: int, folder: Pa
     click.echo(table(heading, rows), nl=False)
 
 
-def _save(file: Path, folder: Path) -> Path:
+def save(file: Path, folder: Path) -> Path:
     """As it is registered."""
     shutil.rmtree(folder, ignore_errors=True)
     data = folder.with_name("exported")

@@ -90,7 +90,7 @@ def test_a_bad_picture_is_a_row_with_its_reason_and_json_stays_json(store: Store
         "truncated",
         "no image: an empty cell",
         "empty file",
-        "empty file",
+        "damaged base64",
     ]
     assert table["age"][1:] == table["low"][1:] == table["high"][1:] == [None] * 5
     json.dumps(table, allow_nan=False)
@@ -129,9 +129,11 @@ def test_a_server_can_be_told_to_open_no_path(folder: Path, store: Store) -> Non
     path = store.validation[0]
     table = model.predict(pd.DataFrame({"image": [str(path), base64.b64encode(path.read_bytes()).decode()]}))
     assert table["error"].tolist() == ["not base64 of an image, and paths are not opened", None]
+    with pytest.raises(ModelError, match="paths is 'false'; give true or false"):
+        _load_pyfunc(str(folder / "data" / "exported"), {"paths": "false"})
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "ICO", "JPEG2000", "AVIF"])
 def test_base64_of_every_kind_is_told_from_a_path(kind: str) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (24, 24), (90, 80, 70)).save(picture, kind)
@@ -195,7 +197,7 @@ def test_mlflow_evaluates_it_on_a_table_of_paths(store: Store, file: Path) -> No
             targets="years",
             predictions="age",
             model_type="regressor",
-            evaluator_config={"log_explainer": False},
+            evaluator_config={"log_model_explainability": False},
         )
     ages = [estimate.age for estimate in AgeEstimator(file, device="cpu").predict_many(store.validation)]
     errors = [abs(age - wanted) for age, wanted in zip(ages, years, strict=True) if age is not None]

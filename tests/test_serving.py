@@ -106,11 +106,12 @@ def test_a_wrong_request_gets_its_reason_and_the_server_lives_on(
 
 def test_a_bad_picture_among_good_ones_is_a_row(scoring: str, logged: Store) -> None:
     good = in_base64(logged.validation[0])
-    status, answer = post(scoring, question(good, good[:200], None, 34, "nowhere.jpg"), JSON)
+    status, answer = post(scoring, question(good, good[:200], good[:201], None, 34, "nowhere.jpg"), JSON)
     assert status == 200
     assert [row["error"] for row in answer["predictions"]] == [
         None,
         "truncated",
+        "damaged base64",
         "no image: an empty cell",
         "not an image: a value of type int",
         "no such file",

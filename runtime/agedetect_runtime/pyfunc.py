@@ -6,7 +6,6 @@ MLflow imports this module by its name and calls `_load_pyfunc`; nothing here im
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import re
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agedetect_runtime.errors import ImageError
+from agedetect_runtime.errors import ImageError, ModelError
 from agedetect_runtime.estimate import check_at_least
 from agedetect_runtime.estimator import AgeEstimator
 from agedetect_runtime.modelfile import FileVersion, version_of
@@ -30,9 +29,12 @@ CONFIG = {"device": "auto", "threads": 0, "paths": True}  # what MLflow's `model
 
 _LONGEST_PATH = 4096  # characters
 _DATA_URI = re.compile(r"data:[^,]{0,100};base64,")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-# JPEG, PNG, GIF, WebP, TIFF, BMP, JPEG 2000, AVIF and HEIF: what a shorter text must be the base64 of
-_PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF|II\*\0|MM\0\*|BM|\0\0\0.{1,9}(?:jP|ftyp)", re.DOTALL)
+_BEGINNING = 24  # characters of base64, which are 18 bytes
+# JPEG, PNG, GIF, WebP, TIFF, BMP, PNM, ICO, JPEG 2000, AVIF and HEIF: what a shorter text must be the base64 of
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF|II\*\0|MM\0\*|BM|P[1-6]\s|\0\0\x01\0|\xff\x4f\xff\x51|\0\0\0.(?:jP|ftyp)",
+    re.DOTALL,
+)
 
 
 class PicturesToAges:
@@ -79,7 +81,10 @@ class PicturesToAges:
         if not isinstance(cell, str):
             source: Source = cell  # loading says what it is
             return source
-        data = decoded(cell)
+        try:
+            data = decoded(cell)
+        except ImageError as error:
+            return _Refused(str(error))
         if data is None:
             return cell if self._paths else _Refused("not base64 of an image, and paths are not opened")
         return io.BytesIO(data)
@@ -98,25 +103,38 @@ class _Refused:
 def decoded(text: str) -> bytes | None:
     """The bytes of an image in base64, with or without `data:image/jpeg;base64,` before it; None for a path.
 
-    A text is base64 if it decodes to what begins like an image, or if it is longer than a path can be.
+    A text is base64 if it begins as that of an image does, or if it is longer than a path can be. Raises ImageError for
+    base64 that is damaged.
     """
     prefix = _DATA_URI.match(text)
     digits = "".join(text[prefix.end() if prefix else 0 :].split())
-    if not _BASE64.fullmatch(digits):
-        return b"" if prefix else None
+    if not (prefix or len(digits) > _LONGEST_PATH or _begins_like_an_image(digits)):
+        return None
     try:
-        data = base64.b64decode(digits, validate=True)
-    except binascii.Error:
-        return b"" if prefix or len(digits) > _LONGEST_PATH else None
-    return data if prefix or len(digits) > _LONGEST_PATH or _PICTURE.match(data) else None
+        return base64.b64decode(digits, validate=True)
+    except ValueError as error:
+        raise ImageError("damaged base64") from error
+
+
+def _begins_like_an_image(digits: str) -> bool:
+    try:
+        beginning = base64.b64decode(digits[: min(_BEGINNING, len(digits) // 4 * 4)], validate=True)
+    except ValueError:
+        return False
+    return _PICTURE.match(beginning) is not None
 
 
 def _load_pyfunc(data_path: str, model_config: Mapping[str, Any] | None = None) -> PicturesToAges:
-    """Called by MLflow with the folder of the model's files. In a process, a model that is loaded again is the same."""
+    """Called by MLflow with the folder of the model's files. A model that is loaded again in a process is the same one.
+
+    Raises ModelError for a file that is no model of ours, and for a `paths` that is neither true nor false.
+    """
     config = {**CONFIG, **(model_config or {})}
+    if not isinstance(config["paths"], bool):
+        raise ModelError(f"model_config: paths is {config['paths']!r}; give true or false")
     file = Path(data_path) / MODEL
     estimator = _open(file, version_of(file.stat()), str(config["device"]), int(config["threads"]))
-    return PicturesToAges(estimator, paths=bool(config["paths"]))
+    return PicturesToAges(estimator, paths=config["paths"])
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import click
 import numpy as np
 import onnxruntime
-import psutil
 from mlflow.models import Model
 from PIL import Image
 
@@ -33,18 +32,19 @@ Ask = Callable[[HTTPConnection, Sequence[bytes]], object]
 
 
 class Load(NamedTuple):
-    """Seconds of each request and of all, and the memory of the server in MB."""
+    """Seconds of each request and of all, and the memory of the server in MB, where there is one."""
 
     seconds: Sequence[float]
     all_seconds: float
     pictures: int
-    before: float
-    after: float
+    before: float | None = None
+    after: float | None = None
 
     def row(self, name: str) -> list[str]:
         middle, slow = np.percentile(np.multiply(self.seconds, 1000), [50, 99])
         rate = self.pictures / self.all_seconds
-        return [name, f"{rate:.0f}", f"{middle:.0f}", f"{slow:.0f}", f"{self.before:.0f}", f"{self.after:.0f}"]
+        memory = ["" if megabytes is None else f"{megabytes:.0f}" for megabytes in (self.before, self.after)]
+        return [name, f"{rate:.0f}", f"{middle:.0f}", f"{slow:.0f}", *memory]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -133,9 +133,7 @@ def _client(port: int, ask: Ask, pictures: Sequence[bytes], size: int) -> list[f
 
 
 def _naive(file: Path, side: int, pictures: Sequence[bytes]) -> Load:
-    """In this process, whose memory has the benchmark's own libraries in it."""
-    memory = psutil.Process().memory_info
-    before = memory().rss / 1e6
+    """In this process, whose memory is mostly the benchmark's own libraries'."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     seconds = []
     for picture in pictures:
@@ -144,7 +142,7 @@ def _naive(file: Path, side: int, pictures: Sequence[bytes]) -> Load:
             face = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
         session.run(None, {"faces": face[None]})
         seconds.append(time.perf_counter() - start)
-    return Load(seconds, sum(seconds), len(pictures), before, memory().rss / 1e6)
+    return Load(seconds, sum(seconds), len(pictures))
 
 
 if __name__ == "__main__":

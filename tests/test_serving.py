@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +85,14 @@ def test_a_picture_in_base64_gets_its_age(scoring: str, file: Path, logged: Stor
     assert 0 <= answer["predictions"][0]["at_least_18"] <= 1
     _, answer = post(scoring, json.dumps({"inputs": {"image": [in_base64(path) for path in paths]}}).encode(), JSON)
     assert [row["age"] for row in answer["predictions"]] == [round(one.age, 3) for one in wanted]
+
+
+def test_the_command_of_the_docs(scoring: str, logged: Store, tmp_path: Path) -> None:
+    (command,) = re.findall(r"(?m)^ {4}\(printf .*\n.*invocations$", (ROOT / "docs" / "serving.md").read_text())
+    (tmp_path / "face.jpg").write_bytes(logged.validation[0].read_bytes())
+    here = command.replace("http://127.0.0.1:5000/invocations", scoring)
+    done = subprocess.run(["sh", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["predictions"][0]["age"] > 0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql.functions import col, when
 
+WORKER = {"MLFLOW_PYFUNC_INFERENCE_CONFIG": '{"threads": 1}'}  # on a cluster, MLflow drops `model_config`
 COLUMNS = "path string, age double, low double, high double, error string"
 
 
@@ -38,7 +39,7 @@ def estimate(spark: SparkSession, model: str, source: str, output: str, chunk: i
     """How many pictures were missing. Each `chunk` of them is one job of Spark: whole in the output, or not at all."""
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 256)  # whole files: 10,000 would fill a worker
     spark.conf.set("spark.sql.files.openCostInBytes", 65_536)  # a small picture is not 4 MB
-    ages = mlflow.pyfunc.spark_udf(spark, model, env_manager="local", model_config={"threads": 1})  # a core a worker
+    ages = mlflow.pyfunc.spark_udf(spark, model, env_manager="local", extra_env=WORKER)
     is_table = source.endswith(".parquet")
     done = 0
     for paths in _chunks(_missing(spark, source, output, is_table), chunk):

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from agedetect.tracking.reading import load_registered_model
 from agedetect_export.cli import main as export
 from agedetect_runtime import AgeEstimator, ModelError
 from agedetect_runtime.cli import main as infer
-from agedetect_runtime.pyfunc import CONFIG, DETECTOR, PicturesToAges, _load_pyfunc, decoded
+from agedetect_runtime.pyfunc import CONFIG, DETECTOR, _load_pyfunc, decoded
 from export_source import Store
 from export_store import tracking
 from registered_pictures import NAME, URI, register_pictures, write_licensed_model
@@ -62,6 +62,7 @@ def store(logged: Store, folder: Path) -> Iterator[Store]:
 
 def answers(model: PyFuncModel, *images: object, **params: object) -> Table:
     table = model.predict(pd.DataFrame({"image": list(images)}, dtype=object), params=params or None)
+    assert isinstance(table, pd.DataFrame)
     return {str(name): values.tolist() for name, values in table.items()}
 
 
@@ -124,11 +125,11 @@ def test_the_largest_face_of_a_photo(folder: Path, tmp_path: Path) -> None:
     assert table["error"].tolist() == [None, "no face found"]
 
 
-def test_a_server_can_be_told_to_open_no_path(folder: Path, store: Store) -> None:
-    model: PicturesToAges = _load_pyfunc(str(folder / "data" / "exported"), {"paths": False})
+def test_a_server_can_be_told_to_open_no_path(folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_PYFUNC_INFERENCE_CONFIG", '{"paths": false}')
     path = store.validation[0]
-    table = model.predict(pd.DataFrame({"image": [str(path), base64.b64encode(path.read_bytes()).decode()]}))
-    assert table["error"].tolist() == ["not base64 of an image, and paths are not opened", None]
+    table = answers(mlflow.pyfunc.load_model(URI), str(path), base64.b64encode(path.read_bytes()).decode())
+    assert table["error"] == ["not base64 of an image, and paths are not opened", None]
     with pytest.raises(ModelError, match="paths is 'false'; give true or false"):
         _load_pyfunc(str(folder / "data" / "exported"), {"paths": "false"})
 
@@ -191,7 +192,8 @@ def test_mlflow_evaluates_it_on_a_table_of_paths(store: Store, file: Path) -> No
     years = [20 + 3 * index for index in range(len(store.validation))]
     faces = pd.DataFrame({"image": [str(path) for path in store.validation], "years": years})
     with mlflow.start_run(experiment_id=MlflowClient().get_run(store.run_id).info.experiment_id):
-        result = mlflow.models.evaluate(
+        evaluate: Callable[..., Any] = mlflow.models.evaluate  # which has no annotations
+        result = evaluate(
             URI,
             faces,
             targets="years",

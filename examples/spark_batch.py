@@ -39,6 +39,8 @@ def estimate(spark: SparkSession, model: str, source: str, output: str, chunk: i
     """How many pictures were missing. Each `chunk` of them is one job of Spark: whole in the output, or not at all."""
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 256)  # whole files: 10,000 would fill a worker
     spark.conf.set("spark.sql.files.openCostInBytes", 65_536)  # a small picture is not 4 MB
+    tasks = 4 * spark.sparkContext.defaultParallelism  # to look a chunk's paths up; else one for each path
+    spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", tasks)
     ages = mlflow.pyfunc.spark_udf(spark, model, env_manager="local", extra_env=WORKER)
     is_table = source.endswith(".parquet")
     done = 0

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.spark_rates`: examples/spark_batch.py by the number of workers. Needs the extra `spark`."""
+"""`python -m benchmarks.spark_rates`: examples/spark_batch.py by the number of workers. Needs the extra `external`."""
 
 from __future__ import annotations
 

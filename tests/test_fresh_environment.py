@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import urllib.request
 from pathlib import Path
@@ -22,17 +21,16 @@ pytest_plugins = ["export_store"]
 pytestmark = pytest.mark.external
 
 
-@pytest.mark.parametrize("manager", ["uv", "virtualenv"])
-def test_a_fresh_environment_serves_the_same_age(manager: str, logged: Store, tmp_path: Path) -> None:
-    if shutil.which(tool := {"uv": "uv", "virtualenv": "pyenv"}[manager]) is None:
-        pytest.fail(f"MLflow builds environments with {tool}: install it")
+def test_a_fresh_environment_serves_the_same_age(logged: Store, tmp_path: Path) -> None:
+    if shutil.which("uv") is None:
+        pytest.fail('uv is missing: pip install -c constraints.txt -e ".[external]"')
     file = write_licensed_model(tmp_path / "age.onnx")
     with tracking(logged.uri):
         register_pictures(file)
         folder = mlflow.artifacts.download_artifacts(URI, dst_path=str(tmp_path / "model"))
     environments, port = tmp_path / "environments", free_port()
     settings = {"MLFLOW_ENV_ROOT": str(environments), "PYTHONPATH": "", "MLFLOW_TRACKING_URI": ""}
-    with serving(mlflow_command(folder, port, manager), port, "/ping", settings):
+    with serving(mlflow_command(folder, port, "uv"), port, "/ping", settings):
         picture = logged.validation[0]
         cells = [[base64.b64encode(picture.read_bytes()).decode()]]
         body = json.dumps({"dataframe_split": {"columns": ["image"], "data": cells}}).encode()
@@ -45,9 +43,3 @@ def test_a_fresh_environment_serves_the_same_age(manager: str, logged: Store, tm
     installed = {path.name for path in environments.rglob("site-packages/*")}
     assert "onnxruntime" in installed
     assert not installed & {"torch", "agedetect", "agedetect_runtime", "sklearn", "scipy"}
-    print(f"{manager}: {megabytes(environments):.0f} MB")
-
-
-def megabytes(folder: Path) -> float:
-    files = {(status.st_dev, status.st_ino): status.st_size for status in map(os.lstat, folder.rglob("*"))}
-    return sum(files.values()) / 1e6

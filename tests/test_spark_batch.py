@@ -35,7 +35,7 @@ def spark(logged: Store, file: Path) -> Iterator[SparkSession]:
     if shutil.which("java") is None:
         pytest.fail("Spark needs Java 17 or later: install default-jre-headless")
     if find_spec("pyspark") is None:
-        pytest.fail('Spark is missing: pip install -c constraints.txt -e ".[dev,spark]"')
+        pytest.fail('Spark is missing: pip install -c constraints.txt -e ".[external]"')
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable

@@ -33,6 +33,7 @@ test-fast: .venv/ready
 
 # What `make test` leaves out: other languages, Spark and a real browser. Needs Node, Java 17 or later, and Chromium.
 test-external: .venv/ready
+	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[external]"
 	OMP_NUM_THREADS=1 python -m pytest -m external
 
 lint: .venv/ready

@@ -34,6 +34,10 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
     return Path(value)
 
 
+def _parse_aliases(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(alias.strip() for alias in value.split(",") if alias.strip())
+
+
 def _log(line: str) -> None:
     click.echo(printable(line), err=True)
 
@@ -88,6 +92,21 @@ def _log(line: str) -> None:
     help="Folder to write golden vectors to: drawn faces with their pixels and ages, to test a client with.",
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
+    "--register",
+    default="",
+    show_default=False,
+    metavar="NAME",
+    help="Also register the file in MLflow under this name, as a model that takes pictures.",
+)
+@click.option(
+    "--alias",
+    default="",
+    show_default=False,
+    metavar="ALIAS[,...]",
+    callback=_parse_aliases,
+    help="With --register: aliases for the new version.",
+)
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @click.version_option(package_name="agedetect")
 def main(source: str, output: Path, golden: Path | None, force: bool, **options: Any) -> None:
     """Export SOURCE to one ONNX file, after checking on real images that it gives the same ages as torch.
@@ -101,6 +120,7 @@ def main(source: str, output: Path, golden: Path | None, force: bool, **options:
     agedetect-export models:/agedetect@candidate --output model.onnx
     agedetect-export models:/agedetect@candidate --output small.onnx --precision int8
     agedetect-export models:/agedetect@candidate --output any_size.onnx --resize-in-graph --golden golden
+    agedetect-export models:/agedetect@champion --output model.onnx --register agedetect-onnx --alias champion
     """
     if output.suffix != ".onnx":
         raise click.UsageError(f"{output}: give an --output that ends in .onnx")
@@ -115,6 +135,8 @@ def main(source: str, output: Path, golden: Path | None, force: bool, **options:
         check_golden(golden, force=force)
     except AgedetectError as error:
         raise click.BadParameter(str(error), param_hint="--golden") from error
+    if options["alias"] and not options["register"]:
+        raise click.BadParameter("it needs --register", param_hint="'--alias'")
     with one_line_errors():
         with needs_extra("train"):
             from agedetect import load_model

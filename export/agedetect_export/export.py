@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agedetect.evaluation.predictor import Predictor
+from agedetect.tracking.exported import register_export
 from agedetect.tracking.reading import RegisteredModel, listed_faces
 from agedetect.tracking.registry import log_export
 from agedetect.tracking.store import tracking_uri
@@ -38,6 +39,7 @@ class ExportOptions:
     `tolerance_years` is the largest difference that passes. `image_size` is the size in pixels that the model is
     expected to have, 0 for any. int8 may add `mae_budget_years` to the MAE. With `resize_in_graph` the file takes one
     picture of any size. `golden` is a folder to write golden vectors to. `force` replaces earlier files.
+    `register` is the name that the file is registered under, with the aliases `alias`; empty: it isn't.
     """
 
     faces: Path | None = None
@@ -49,6 +51,8 @@ class ExportOptions:
     resize_in_graph: bool = False
     golden: Path | None = None
     force: bool = False
+    register: str = ""
+    alias: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -66,6 +70,8 @@ def export_model(
     if not isinstance(model, RegisteredModel):
         raise ModelError(f"{model.name}: it is an exported file; export a model of the registry")
     _check_size(model, options.image_size)
+    if options.register and options.register == model.registered_name:
+        raise AgedetectError(f"{options.register}: it is the source's own name; register the file under another")
     _check_places(output, options.force)
     if options.faces:
         paths = from_folder(options.faces, options.images)
@@ -91,6 +97,9 @@ def export_model(
                 log_export(model, list(made.values()), report.metrics(), report.verdicts())
             else:
                 log(f"not logged: the model's run is not in {tracking_uri()}")
+            if options.register:
+                registered = register_export(model, output, options.register, options.alias)
+                log(f"registered as {registered.uri}{''.join(f', @{alias}' for alias in options.alias)}")
     return report
 
 

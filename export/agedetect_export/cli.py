@@ -91,7 +91,7 @@ def _log(line: str) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write golden vectors to: drawn faces with their pixels and ages, to test a client with.",
 )
-@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option(
     "--register",
     default="",
     show_default=False,

@@ -16,7 +16,7 @@ import click
 
 from agedetect_runtime.about import print_about
 from agedetect_runtime.errors import AgedetectError
-from agedetect_runtime.listing import list_images
+from agedetect_runtime.listing import Omitted, list_images
 from agedetect_runtime.report import SUFFIXES, is_report, report_to
 from agedetect_runtime.rows import rows_of
 from agedetect_runtime.terminal import Quantity, is_terminal, one_line_errors
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Time limit for opening one image; beyond it, the image counts as failed.",
 )
-@click.option("--strict", is_flag=True, help="Exit 1 if any image failed.")
+@click.option("--strict", is_flag=True, help="Exit 1 if any image failed, or a file of a folder was omitted.")
 @click.option(
     "--about",
     type=click.Path(path_type=Path),
@@ -127,7 +127,8 @@ def main(
         if value and not find_faces:
             raise click.BadParameter("it needs --find-faces", param_hint=f"'--{name}'")
     with one_line_errors(), _quiet_pillow():
-        paths, total = list_images(faces, sys.stdin.buffer if sys.stdin else None)
+        omitted = Omitted()
+        paths, total = list_images(faces, sys.stdin.buffer if sys.stdin else None, omitted)
         if find_faces and detector is None:
             from agedetect_runtime.detectorfile import detector_file
 
@@ -141,8 +142,8 @@ def main(
             image_seconds=image_seconds,
             detector=detector,
         )
-        failed = _estimate(estimator, paths, total, _Job(model, output, at_least, resume, detector, largest))
-    if strict and failed:
+        failed = _estimate(estimator, paths, total, _Job(model, output, at_least, resume, detector, largest), omitted)
+    if strict and (failed or omitted.count):
         sys.exit(1)
 
 
@@ -187,7 +188,7 @@ def _open(model: Path, at_least: int | None, **options: Any) -> AgeEstimator:
     return estimator
 
 
-def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, job: _Job) -> int:
+def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, job: _Job, omitted: Omitted) -> int:
     """Write every result and the closing line; the number of images that failed."""
     count = faces = 0
     metadata = None if job.output is None else job.metadata()
@@ -212,8 +213,9 @@ def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, 
     images = "image" if all_images == 1 else "images"
     before = f" ({report.done_before} of them done before)" if report.done_before else ""
     found = f", {faces} {'face' if faces == 1 else 'faces'} found" if find else ""
+    also = f", {omitted}" if omitted.count else ""
     device = f"{estimator.device} ({estimator.provider})"
-    click.echo(f"{all_images} {images}{before}, {failed} failed{found}, {rate:.1f} images/s on {device}", err=True)
+    click.echo(f"{all_images} {images}{before}, {failed} failed{found}{also}, {rate:.1f} images/s on {device}", err=True)
     return failed
 
 

@@ -100,7 +100,10 @@ def test_files_of_other_suffixes_are_counted_and_named_but_hidden_ones(tmp_path:
     omitted = Omitted()
     paths, total = list_images([str(tmp_path), "typed.txt"], None, omitted)
     assert ([Path(path).name for path in paths], total) == (["a.jpg", "f.HEIC", "typed.txt"], 3)
-    assert sorted(str(omitted).split("(")[1].split(")")[0].split(", ")) == [f"{tmp_path}/b.mov", f"{tmp_path}/c/d.\\n.txt"]
+    assert sorted(str(omitted).split("(")[1].split(")")[0].split(", ")) == [
+        f"{tmp_path}/b.mov",
+        f"{tmp_path}/c/d.\\n.txt",
+    ]
     assert str(omitted).startswith("2 files omitted by suffix (")
     plant(tmp_path, ("g.mov", "h.mov"))
     list_images([str(tmp_path)], None, omitted := Omitted())

@@ -21,6 +21,7 @@ from agedetect_runtime.images import open_rgb
 
 HEIGHT, WIDTH = 40, 24  # no multiple of a tile's 16 x 16
 EXTRAS: dict[str | None, int] = {None: 0, "unspecified": 0, "unassalpha": 2, "assocalpha": 1}
+Seen = NDArray[np.float64] | None
 _TOP = {"u1": 255, "u2": 65535, "u4": 2**32 - 1, "f2": 1.0, "f4": 1.0, "f8": 1.0}
 _PACKED = {"bits1": 1, "bits2": 2, "bits4": 4, "bits12": 12}
 
@@ -50,7 +51,9 @@ def layouts(compressions: tuple[str | None, ...] = (None, "zlib", "lzma")) -> It
         photometrics, samples, "<>", compressions, (False, True)
     ):
         colours = photometric in ("rgb", "separated", "cielab")
-        if (sample in _PACKED and colours) or (photometric == "palette" and sample not in ("u1", "bits1", "bits2", "bits4")):
+        if (sample in _PACKED and colours) or (
+            photometric == "palette" and sample not in ("u1", "bits1", "bits2", "bits4")
+        ):
             continue
         for planar, predictor, extra in product(("contig", "separate"), (False, True), EXTRAS):
             one_channel = not colours and extra is None
@@ -65,12 +68,12 @@ def layouts(compressions: tuple[str | None, ...] = (None, "zlib", "lzma")) -> It
 
 def picture(channels: int) -> NDArray[np.float64]:
     """(H, W, channels) in 0..1: smooth, other in each channel, from one end of the scale to the other."""
-    y, x = np.mgrid[0:1:HEIGHT * 1j, 0:1:WIDTH * 1j]
+    y, x = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
     waves = [x, y, 1 - x * y, (x + y) / 2, 0.25 + y / 2][:channels]
     return np.stack(waves, axis=-1)
 
 
-def write(layout: Layout) -> tuple[bytes, NDArray[np.float64] | None]:
+def write(layout: Layout) -> tuple[bytes, Seen]:
     """The file, and what it shows: (H, W, 3) levels from 0 to 255, or None where TIFF doesn't say."""
     channels = {"rgb": 3, "separated": 4, "cielab": 3}.get(layout.photometric, 1)
     values = picture(channels + (layout.extra is not None))
@@ -91,7 +94,7 @@ def write(layout: Layout) -> tuple[bytes, NDArray[np.float64] | None]:
     return _write(layout, stored, seen)
 
 
-def _seen(layout: Layout, values: NDArray[np.float64], channels: int) -> NDArray[np.float64] | None:
+def _seen(layout: Layout, values: NDArray[np.float64], channels: int) -> Seen:
     colours, alpha = values[..., :channels], values[..., channels:]
     if layout.photometric == "cielab":
         return None
@@ -116,7 +119,9 @@ def _palette(bits: int) -> NDArray[np.uint16]:
     return np.random.default_rng(0).integers(0, 65536, (3, 2**bits), dtype=np.uint16)
 
 
-def _write(layout: Layout, stored: NDArray[Any], seen: NDArray[np.float64] | None) -> tuple[bytes, NDArray[np.float64] | None]:
+def _write(
+    layout: Layout, stored: NDArray[Any], seen: NDArray[np.float64] | None
+) -> tuple[bytes, NDArray[np.float64] | None]:
     bits = _PACKED.get(layout.sample)
     options: dict[str, Any] = {"tile": (16, 16)} if layout.tiled else {"rowsperstrip": 7}
     if bits == 1:

@@ -215,7 +215,9 @@ def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, 
     found = f", {faces} {'face' if faces == 1 else 'faces'} found" if find else ""
     also = f", {omitted}" if omitted.count else ""
     device = f"{estimator.device} ({estimator.provider})"
-    click.echo(f"{all_images} {images}{before}, {failed} failed{found}{also}, {rate:.1f} images/s on {device}", err=True)
+    click.echo(
+        f"{all_images} {images}{before}, {failed} failed{found}{also}, {rate:.1f} images/s on {device}", err=True
+    )
     return failed
 
 

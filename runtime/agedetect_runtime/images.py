@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from agedetect_runtime.colour import Profile, profile_of
 from agedetect_runtime.encoded import open_encoded
 from agedetect_runtime.errors import ImageError
+from agedetect_runtime.memory import decoding, reserve
 from agedetect_runtime.modes import to_rgb
 from agedetect_runtime.orientation import turn_of
 from agedetect_runtime.png import without_text
@@ -36,6 +38,8 @@ RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling
 _PILLOW_REFUSES = ("unsupported", "cannot handle")
 _CUT_OFF = re.compile(r"truncated|\bEOF\b|only got|not enough", re.IGNORECASE)
 
+
+@decoding()
 def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Open an image and resize its centre square: (S, S, 3) uint8, RGB, writable, S being `image_size`.
 
@@ -45,19 +49,19 @@ def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: i
     """
     opened = _open_safely(source, max_pixels, enough=max(4 * image_size, _UNSHRUNK))
     # One that was shrunk is cropped as it lies, since its last row and column may stand for less than a whole pixel.
-    image = opened.upright() if opened.shrunk == 1 else opened.rgb
+    image = opened.turned(opened.rgb) if opened.shrunk == 1 else opened.rgb
     width, height = image.size if opened.shrunk == 1 else opened.full_size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left / opened.shrunk, top / opened.shrunk, (left + side) / opened.shrunk, (top + side) / opened.shrunk)
-    face = image.resize((image_size, image_size), RESAMPLING[resampling], box=box)
+    face = opened.in_srgb(image.resize((image_size, image_size), RESAMPLING[resampling], box=box))
     return np.array(face if opened.shrunk == 1 or opened.turn is None else face.transpose(opened.turn))
 
 
 def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open an image upright (EXIF orientation applied) as 8-bit RGB, transparency over white, first frame.
 
-    An array is uint8 (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. Colour profiles are ignored.
+    An array is uint8 (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. Colours of an ICC profile become sRGB.
     Raises ImageError with the reason, without the file's name, for everything that is not a whole, readable
     image of at most `max_pixels` pixels; the size is read from the header, before any pixel is decoded.
     """
@@ -74,15 +78,26 @@ def open_stored(source: Source, *, enough: int, max_pixels: int = MAX_PIXELS) ->
 
 @dataclass(frozen=True)
 class Opened:
-    """Pixels as stored in the file, `shrunk` times smaller than its `full_size`, and the turn that rights them."""
+    """Pixels as stored in the file, `shrunk` times smaller than its `full_size`, and the turn that rights them.
+
+    Their colours are those of `profile`: to convert what was cut out and resized is cheaper, by its size, than all.
+    """
 
     rgb: Image.Image
     turn: Image.Transpose | None
     full_size: tuple[int, int]
     shrunk: int = 1
+    profile: Profile | None = None
 
     def upright(self) -> Image.Image:
-        return self.rgb if self.turn is None else self.rgb.transpose(self.turn)
+        """The whole image, in sRGB."""
+        return self.turned(self.in_srgb(self.rgb))
+
+    def turned(self, image: Image.Image) -> Image.Image:
+        return image if self.turn is None else image.transpose(self.turn)
+
+    def in_srgb(self, image: Image.Image) -> Image.Image:
+        return image if self.profile is None else self.profile.to_srgb(image)
 
 
 def _open_safely(source: Source, max_pixels: int, enough: int | None = None) -> Opened:
@@ -134,13 +149,19 @@ def _to_rgb(image: Image.Image, max_pixels: int, enough: int | None = None) -> O
     _check_size(image, max_pixels)
     full_size = image.size
     shrunk = 1 if enough is None else _shrink(image, enough)
+    if image.format is not None:
+        reserve(image, full_size)
     image.load()
     _check_size(image, max_pixels)  # an icon's header may understate what it holds
+    profile = profile_of(image)
     turn = turn_of(image)  # after load(): TIFF turns itself, PNG may carry EXIF at its end
-    as_decoded = enough is not None and image.mode == "RGB" and image.format in _JPEGS
-    rgb = image if as_decoded else to_rgb(image)  # which copies: a third of the time of a large photo
+    as_decoded = enough is not None and image.mode == "RGB" and "transparency" not in image.info
+    if profile is not None and profile.mode == "CMYK":
+        rgb, profile = profile.to_srgb(image), None
+    else:
+        rgb = image if as_decoded else to_rgb(image)  # which copies: a third of the time of a large photo
     rgb.info.clear()  # else whoever is given the upright image would find the orientation and turn it again
-    return Opened(rgb, turn, full_size, shrunk)
+    return Opened(rgb, turn, full_size, shrunk, profile)
 
 
 def _shrink(image: Image.Image, enough: int) -> int:

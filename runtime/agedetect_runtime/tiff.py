@@ -11,6 +11,7 @@ from agedetect_runtime.errors import ImageError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+_STRIPS, _TILES = 273, 324
 _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _PLANES = 258, 259, 262, 266, 277, 284
 _PREDICTOR, _COLOUR_MAP, _INK_SET, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 317, 320, 332, 338, 339
 _JPEG = 7
@@ -63,7 +64,7 @@ class _Layout:
             return name == "grey" and depth == 32 and not extra and not turned
         if self.sample_format != 1 or depth not in self.colours.depths:
             return False
-        if self.planes and (depth != 8 or name not in ("RGB", "CMYK")):
+        if self.planes and (depth != 8 or extra or name not in ("RGB", "CMYK")):
             return False
         if self.compression in _FAX | {_JPEG}:
             jpeg = depth == 8 and not self.planes and name in ("grey", "RGB", "YCbCr")
@@ -72,7 +73,7 @@ class _Layout:
             return False
         if not extra:
             return True
-        return any(extra[1:]) is False and {
+        return not any(extra[1:]) and {
             "grey": len(extra) == 1 and depth == 8,
             "RGB": len(extra) == 1 or (len(extra) <= 3 and depth == 8),
             "CMYK": len(extra) <= 2 and depth == 8 and extra[0] == 0,
@@ -97,6 +98,8 @@ def check_tiff(file: BinaryIO) -> None:
 
 def check_directory(directory: ImageFileDirectory_v2) -> None:
     """The same for a directory that was read."""
+    if _STRIPS not in directory and _TILES not in directory:
+        return  # Pillow only warns of a directory that is cut
     if why := _unsupported(_Tags(directory)):
         raise ImageError(f"unsupported: {why}")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
 from agedetect_runtime.errors import ImageError
 
 _BITFIELDS = b"\3\0\0\0"

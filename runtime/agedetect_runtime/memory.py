@@ -14,7 +14,7 @@ from agedetect_runtime.errors import ImageError
 
 MAX_BYTES = 1_200_000_000  # 109 megapixels of most formats
 
-# At the peak of decoding and converting (tests/memory_peak.py measures them; rounded up): what the decoder keeps of the
+# At the peak of decoding and converting (tests/memory_peak.py; rounded up): what the decoder keeps of the
 # whole image, Pillow's four bytes a pixel, and as many again where it is converted.
 _BYTES_PER_PIXEL = {"JPEG": 9, "MPO": 9, "TIFF": 16, "WEBP": 19, "AVIF": 20, "HEIF": 20, "JPEG2000": 25}
 _OTHERS = 11

@@ -33,7 +33,7 @@ _COLOURS = {
     0: _Colours("grey (0 is white)", 1, frozenset({1, 2, 4, 8})),
     1: _Colours("grey", 1, frozenset({1, 2, 4, 8, 16})),
     2: _Colours("RGB", 3, frozenset({8, 16})),
-    3: _Colours("palette", 1, frozenset({1, 2, 4, 8})),
+    3: _Colours("palette", 1, frozenset({8})),
     5: _Colours("CMYK", 4, frozenset({8, 16})),
     6: _Colours("YCbCr", 3, frozenset({8})),
 }
@@ -149,7 +149,7 @@ def _odd(tags: _Tags, layout: _Layout) -> str | None:
     name = layout.colours.name
     if tags.number(_PREDICTOR, 1) != 1 and layout.compression not in _PREDICTED:
         return f"{layout}, with a predictor"
-    if tags.number(_FILL_ORDER, 1) != 1 and layout.depth != 1:
+    if tags.number(_FILL_ORDER, 1) != 1:
         return f"{layout}, its lowest bit first"
     if name == "palette":
         levels = tags.numbers(_COLOUR_MAP)

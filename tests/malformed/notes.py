@@ -26,6 +26,8 @@ from malformed.pictures import (
     png,
 )
 
+_GAMMA = 563  # 2.2, in 256ths
+
 
 def orientation_files() -> Files:
     """The picture laid down so that its EXIF turns it upright: EXIF 2.3 says where row 0, column 0 is."""
@@ -124,26 +126,30 @@ def text_files() -> Files:
 def wide_profile() -> bytes:
     """The primaries of Display P3 (SMPTE EG 432-1, adapted to D50) with a gamma of 2.2, as ICC.1 lays it down."""
 
-    def numbers(*values: float) -> bytes:
-        return b"".join(round(value * 65536).to_bytes(4, "big", signed=True) for value in values)
-
     tags = {
-        b"wtpt": b"XYZ \0\0\0\0" + numbers(0.9642, 1, 0.8249),
-        b"rXYZ": b"XYZ \0\0\0\0" + numbers(0.51512, 0.24120, -0.00105),
-        b"gXYZ": b"XYZ \0\0\0\0" + numbers(0.29198, 0.69225, 0.04189),
-        b"bXYZ": b"XYZ \0\0\0\0" + numbers(0.15710, 0.06657, 0.78407),
-        **{
-            name: b"curv" + bytes(7) + b"\1" + (563).to_bytes(2, "big") + bytes(2)
-            for name in (b"rTRC", b"gTRC", b"bTRC")
-        },
+        b"rXYZ": b"XYZ \0\0\0\0" + _fixed(0.51512, 0.24120, -0.00105),
+        b"gXYZ": b"XYZ \0\0\0\0" + _fixed(0.29198, 0.69225, 0.04189),
+        b"bXYZ": b"XYZ \0\0\0\0" + _fixed(0.15710, 0.06657, 0.78407),
     }
+    gamma = b"curv" + bytes(7) + b"\1" + _GAMMA.to_bytes(2, "big") + bytes(2)
+    return icc(b"RGB ", b"XYZ ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma))
+
+
+def icc(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A profile for pixels of `space`, by way of XYZ or Lab; its tags' lengths are multiples of four."""
+    white = _fixed(0.9642, 1, 0.8249)  # D50
+    tags = {b"wtpt": b"XYZ \0\0\0\0" + white, **tags}
     place, table, data = 128 + 4 + 12 * len(tags), len(tags).to_bytes(4, "big"), b""
     for name, value in tags.items():
         table += name + (place + len(data)).to_bytes(4, "big") + len(value).to_bytes(4, "big")
         data += value
-    head = bytes(8) + b"\x02\x10\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28) + numbers(0.9642, 1, 0.8249)
-    size = (place + len(data)).to_bytes(4, "big")
-    return size + head.ljust(128, b"\0")[4:] + table + data
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    head = bytes(8) + b"\x02\x10\0\0" + kind + space + connection + bytes(12) + b"acsp" + bytes(28) + white
+    return (place + len(data)).to_bytes(4, "big") + head.ljust(128, b"\0")[4:] + table + data
+
+
+def _fixed(*values: float) -> bytes:
+    return b"".join(round(value * 65536).to_bytes(4, "big", signed=True) for value in values)
 
 
 def wide_gamut(levels: Levels) -> Levels:
@@ -151,7 +157,7 @@ def wide_gamut(levels: Levels) -> Levels:
     encoded_levels = levels / 255
     linear = np.where(encoded_levels <= 0.04045, encoded_levels / 12.92, ((encoded_levels + 0.055) / 1.055) ** 2.4)
     p3 = linear @ np.array([[0.8224621, 0.0331941, 0.0170827], [0.177538, 0.9668058, 0.0723974], [0.0, 0.0, 0.9105199]])
-    return np.rint(p3.clip(0, 1) ** (256 / 563) * 255).astype(np.uint8)
+    return np.rint(p3.clip(0, 1) ** (256 / _GAMMA) * 255).astype(np.uint8)
 
 
 # Two roundings, to Display P3 and back, of one level each at the most: on average half a level, or 0.17 years.

@@ -1,6 +1,6 @@
 """What a colour profile moves: faces stored as a phone stores them, in Display P3, read with and without their profile.
 
-    python -m benchmarks.profiles FACES --model model.onnx --profile FILE_WITH_IT
+python -m benchmarks.profiles FACES --model model.onnx --profile FILE_WITH_IT
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from agedetect_runtime import AgeEstimator
 from agedetect_runtime.images import open_rgb
 from agedetect_runtime.listing import walk_images
+from agedetect_runtime.sources import Source
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def report(paths: list[str], model: Path, profile: bytes) -> None:
         face = open_rgb(path)
         stored = ImageCms.applyTransform(face, to_wide)
         assert stored is not None
-        versions = (face, np.asarray(stored), _png(stored, profile))
+        versions: tuple[Source, ...] = (face, np.asarray(stored), _png(stored, profile))
         for found, version in zip(ages.values(), versions, strict=True):
             found.append(estimator.predict(version).age)
     plain, *others = (np.array(found) for found in ages.values())

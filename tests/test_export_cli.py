@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from agedetect_export.cli import main
 from agedetect_export.faces import from_folder, from_run, spread_over_age
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelError
+from agedetect_runtime.installing import install_command
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 from export_source import Store, draw_images, small_spec
 
@@ -283,7 +284,7 @@ def test_a_missing_extra_is_named(package: str, tmp_path: Path) -> None:
     process = python(code, SOURCE, "-o", str(tmp_path / "model.onnx"))
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1] == (
-        f'Error: {package} is not installed; this command needs: pip install "agedetect[train]"'
+        f"Error: {package} is not installed; this command needs: {install_command('train')}"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.lines_ahead import lines_ahead
 
 _PHOTOS = {".avif", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".webp"}
 _OTHERS = {".bmp", ".ico", ".j2k", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff"}
@@ -51,7 +52,7 @@ class Omitted:
 def list_images(
     arguments: Sequence[str], stdin: BinaryIO | None, omitted: Omitted | None = None
 ) -> tuple[Iterable[str], int | None]:
-    """The paths that the arguments name, in order, and how many: None if `stdin` is still to be read.
+    """The paths that the arguments name, in order, and how many: None if `stdin` is a pipe.
 
     A folder stands for the images in it and below, by suffix, sorted by path, hidden ones omitted; "-" for
     the paths on standard input, one per line; anything else for itself. Folders are read here to count, and once more,
@@ -66,7 +67,8 @@ def list_images(
             if stdin is None:
                 raise AgedetectError("-: standard input is closed")
             parts.append(_lines(stdin))
-            total = None
+            lines = lines_ahead(stdin)
+            total = None if total is None or lines is None else total + lines
         elif is_folder(argument):
             parts.append(walk_images(argument))
             count = sum(1 for _ in _walk(argument, partial(_images_first, omitted=omitted)))

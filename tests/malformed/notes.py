@@ -14,6 +14,7 @@ from malformed.outcomes import (
     SEEN,
     TRUNCATED,
     Files,
+    Outcome,
     looks_like,
     refused,
 )
@@ -72,9 +73,13 @@ def profile_files() -> Files:
         "profile, sRGB, grey.jpg": (encoded(GREY, "JPEG", quality=95, icc_profile=srgb), looks_like(GREY, LOSSY_YEARS)),
         "profile, sRGB and 128 kB.jpg": (encoded(PICTURE, "JPEG", quality=95, icc_profile=srgb + bytes(2**17)), NEARLY),
     }
-    wide = {"JPEG": NEARLY, "PNG": WIDE, "TIFF": WIDE, "WEBP": WIDE}
-    for kind, seen in wide.items():
-        options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
+    wide: dict[str, tuple[Outcome, dict[str, object]]] = {
+        "JPEG": (NEARLY, {"quality": 95}),
+        "PNG": (WIDE, {}),
+        "TIFF": (WIDE, {}),
+        "WEBP": (WIDE, {"lossless": True}),
+    }
+    for kind, (seen, options) in wide.items():
         data = encoded(wide_gamut(PICTURE), kind, icc_profile=wide_profile(), **options)
         files[f"profile, Display P3.{kind.lower()}"] = (data, seen)
     for name, profile in {"cut": srgb[:100], "noise": random.Random(1).randbytes(500)}.items():
@@ -157,7 +162,8 @@ def wide_gamut(levels: Levels) -> Levels:
     encoded_levels = levels / 255
     linear = np.where(encoded_levels <= 0.04045, encoded_levels / 12.92, ((encoded_levels + 0.055) / 1.055) ** 2.4)
     p3 = linear @ np.array([[0.8224621, 0.0331941, 0.0170827], [0.177538, 0.9668058, 0.0723974], [0.0, 0.0, 0.9105199]])
-    return np.rint(p3.clip(0, 1) ** (256 / _GAMMA) * 255).astype(np.uint8)
+    levels_of_p3: Levels = np.rint(p3.clip(0, 1) ** (256 / _GAMMA) * 255).astype(np.uint8)
+    return levels_of_p3
 
 
 # Two roundings, to Display P3 and back, of one level each at the most: on average half a level, or 0.17 years.

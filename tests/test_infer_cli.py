@@ -83,6 +83,15 @@ def test_hidden_files_and_other_suffixes_are_left_out_of_folders_only(faces: Pat
     assert [row[1] for row in named[1:]] == ["36.0", "36.0"]
 
 
+def test_files_that_a_folder_omits_are_told_and_fail_a_strict_job(faces: Path, model: Path) -> None:
+    (faces / "more" / "film.mov").touch()
+    done = infer(faces / "more", "--onnx", model, "--strict")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"1 image, 0 failed, 1 file omitted by suffix ({faces / 'more' / 'film.mov'}), ")
+    (faces / "more" / "film.mov").unlink()
+    assert infer(faces / "more", "--onnx", model, "--strict").exit_code == 0
+
+
 def test_arguments_keep_their_order_and_missing_paths_are_rows(faces: Path, model: Path) -> None:
     done = infer(faces / "more", "none.jpg", faces / "a.PNG", "--onnx", model)
     assert done.exit_code == 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agedetect_runtime.errors import AgedetectError
-from agedetect_runtime.listing import list_images
+from agedetect_runtime.listing import Omitted, list_images
 from agedetect_runtime.report import report_to
 from agedetect_runtime.settings import Settings
 from agedetect_runtime.tally import Tally
@@ -34,7 +34,8 @@ def run(settings: Settings) -> int:
     """The exit code. Raises AgedetectError for what can't be done, and where no image could be used."""
     settings.check_places()
     with _quiet_pillow():
-        paths, total = list_images(settings.faces, sys.stdin.buffer if sys.stdin else None)
+        omitted = Omitted()
+        paths, total = list_images(settings.faces, sys.stdin.buffer if sys.stdin else None, omitted)
         if settings.find_faces and settings.detector is None:
             from agedetect_runtime.detectorfile import detector_file
 
@@ -43,10 +44,10 @@ def run(settings: Settings) -> int:
         if settings.benchmark:
             _benchmark(estimator, paths, settings)
             return 0
-        tally = _estimate(estimator, paths, total, settings)
+        tally = _estimate(estimator, paths, total, settings, omitted)
     if tally.images == tally.failed:
         raise AgedetectError(tally.reason(listed=settings.faces == ("-",)))
-    return 1 if settings.strict and tally.failed else 0
+    return 1 if settings.strict and (tally.failed or omitted.count) else 0
 
 
 def _open(settings: Settings) -> AgeEstimator:
@@ -68,7 +69,9 @@ def _open(settings: Settings) -> AgeEstimator:
     return estimator
 
 
-def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, settings: Settings) -> Tally:
+def _estimate(
+    estimator: AgeEstimator, paths: Iterable[str], total: int | None, settings: Settings, omitted: Omitted
+) -> Tally:
     """Write every result, the closing line, and what else was asked for."""
     page = None if settings.report is None else _page_writer(settings.report, settings, estimator)
     annotator = None if settings.annotate is None else _annotator(settings.annotate, settings)
@@ -96,7 +99,7 @@ def _estimate(estimator: AgeEstimator, paths: Iterable[str], total: int | None, 
             raise AgedetectError("-: no paths on standard input")
         seconds = time.perf_counter() - start
     device = f"{estimator.device} ({estimator.provider})"
-    closing = tally.closing_line(seconds, device, count_faces=settings.find_faces)
+    closing = tally.closing_line(seconds, device, omitted, count_faces=settings.find_faces)
     if not settings.quiet:
         click.echo(closing, err=True)
     if page is not None:

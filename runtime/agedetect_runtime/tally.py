@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agedetect_runtime.listing import Omitted
 from agedetect_runtime.remedies import nothing_worked
 from agedetect_runtime.rows import rows_of
 
@@ -32,12 +33,13 @@ class Tally:
         if reason is not None and self.first_failure is None:
             self.first_failure = str(answer.source), reason
 
-    def closing_line(self, seconds: float, device: str, *, count_faces: bool) -> str:
+    def closing_line(self, seconds: float, device: str, omitted: Omitted, *, count_faces: bool) -> str:
         images = "image" if self.images == 1 else "images"
         before = f" ({self.done_before} of them done before)" if self.done_before else ""
         found = f", {self.faces} {'face' if self.faces == 1 else 'faces'} found" if count_faces else ""
+        also = f", {omitted}" if omitted.count else ""
         rate = (self.images - self.done_before) / seconds
-        return f"{self.images} {images}{before}, {self.failed} failed{found}, {rate:.1f} images/s on {device}"
+        return f"{self.images} {images}{before}, {self.failed} failed{found}{also}, {rate:.1f} images/s on {device}"
 
     def reason(self, *, listed: bool) -> str:
         """Why no image could be used."""

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from agedetect_export.cli import main
 from agedetect_export.resize import CentreSquare, write_with_resize
-from agedetect_export.resize_parity import RESIZE_TOLERANCE_YEARS, compare_resize
+from agedetect_export.resize_parity import compare_resize
+from agedetect_export.resize_report import RESIZE_TOLERANCE_YEARS
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelError
 from agedetect_runtime.images import load_face, open_rgb
 from agedetect_runtime.session import open_session

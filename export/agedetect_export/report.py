@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agedetect_export.precision import PrecisionReport
-from agedetect_export.resize_parity import ResizeReport
+from agedetect_export.resize_report import ResizeReport
 from agedetect_runtime.table import printable
 
 # Two float32 implementations of one network differ by 1e-5 to 2e-5 years at ages near 30, and by up to 7e-5 near

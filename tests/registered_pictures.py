@@ -1,4 +1,4 @@
-"""An exported model in a registry: a tiny ONNX file, registered as the exporter does."""
+"""An exported model in a registry of its own: a tiny ONNX file, registered as the exporter does."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from agedetect.tracking.exported import register_export
 from agedetect.tracking.reading import load_registered_model
 from agedetect.tracking.registry import Registered
 from agedetect_runtime import ModelSpec
+from export_source import Store
+from export_store import log_like_the_trainer, tracking
 from tiny_models import write_tiny_model
 
 NAME = "agedetect-onnx"
 URI = f"models:/{NAME}@champion"
+
+
+def own_store(root: Path) -> Store:
+    """As the session's, whose descriptions and versions other tests read and these change."""
+    with tracking(f"sqlite:///{root / 'mlflow.db'}"):
+        return log_like_the_trainer(root)
 
 
 def write_licensed_model(path: Path) -> Path:

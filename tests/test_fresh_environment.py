@@ -13,18 +13,16 @@ import pytest
 
 from agedetect_runtime import AgeEstimator
 from benchmarks.servers import free_port, mlflow_command, serving
-from export_source import Store
 from export_store import tracking
-from registered_pictures import URI, register_pictures, write_licensed_model
+from registered_pictures import URI, own_store, register_pictures, write_licensed_model
 
-pytest_plugins = ["export_store"]
 pytestmark = pytest.mark.external
 
 
-def test_a_fresh_environment_serves_the_same_age(logged: Store, tmp_path: Path) -> None:
+def test_a_fresh_environment_serves_the_same_age(tmp_path: Path) -> None:
     if shutil.which("uv") is None:
         pytest.fail('uv is missing: pip install -c constraints.txt -e ".[external]"')
-    file = write_licensed_model(tmp_path / "age.onnx")
+    file, logged = write_licensed_model(tmp_path / "age.onnx"), own_store(tmp_path)
     with tracking(logged.uri):
         register_pictures(file)
         folder = mlflow.artifacts.download_artifacts(URI, dst_path=str(tmp_path / "model"))

@@ -32,12 +32,15 @@ from agedetect_runtime.cli import main as infer
 from agedetect_runtime.pyfunc import CONFIG, DETECTOR, _load_pyfunc, decoded
 from export_source import Store
 from export_store import tracking
-from registered_pictures import NAME, URI, register_pictures, write_licensed_model
+from registered_pictures import NAME, URI, own_store, register_pictures, write_licensed_model
 from tiny_detector import draw, write_tiny_detector
 
-pytest_plugins = ["export_store"]
-
 Table = dict[str, list[Any]]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return own_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
@@ -221,8 +224,17 @@ assert "agedetect" not in sys.modules
 
 def test_the_model_carries_the_runtime_and_no_pickle(folder: Path, store: Store) -> None:
     """In a process that finds none of our packages: the installed one is an editable checkout, or not there."""
-    names = {path.suffix for path in folder.rglob("*") if path.is_file()}
-    assert names == {"", ".json", ".onnx", ".py", ".txt", ".typed", ".yaml"}
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith("code/agedetect_runtime/")} == {
+        "MLmodel",
+        "conda.yaml",
+        "data/exported/model.onnx",
+        "input_example.json",
+        "python_env.yaml",
+        "registered_model_meta",
+        "requirements.txt",
+        "serving_input_example.json",
+    }
     blocked = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()]\n"
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-c", blocked + ALONE, str(folder), str(store.validation[0])]

@@ -20,12 +20,16 @@ from benchmarks.servers import fastapi_command, free_port, mlflow_command, servi
 from conftest import ROOT
 from export_source import Store
 from export_store import tracking
-from registered_pictures import URI, register_pictures, write_licensed_model
+from registered_pictures import URI, own_store, register_pictures, write_licensed_model
 
-pytest_plugins = ["export_store"]
 pytestmark = pytest.mark.slow
 
 JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return own_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

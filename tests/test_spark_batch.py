@@ -16,13 +16,17 @@ import pytest
 from agedetect_runtime import AgeEstimator
 from export_source import Store, draw_images
 from export_store import tracking
-from registered_pictures import URI, register_pictures, write_licensed_model
+from registered_pictures import URI, own_store, register_pictures, write_licensed_model
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytest_plugins = ["export_store"]
 pytestmark = pytest.mark.external
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return own_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,9 @@ from PIL import Image
 from agedetect_runtime import sampling
 from agedetect_runtime.cli import main
 from agedetect_runtime.estimate import Estimate, Failure
+from agedetect_runtime.rows import FaceRow
 from agedetect_runtime.sampling import FAILURES, OTHER_REASONS, ROWS, Reservoir, Sample
+from agedetect_runtime.thumbnails import thumbnails
 from tiny_detector import draw, write_tiny_detector
 from tiny_images import save_noise
 from tiny_models import write_tiny_model
@@ -87,6 +89,21 @@ def test_a_photos_faces_have_their_own_thumbnails(model: Path, tmp_path: Path) -
             red, _, _ = face.getpixel((36, 36))  # type: ignore[misc]
             assert face.size == (72, 72)
             assert red > 200  # the face's red middle; around it the photo is dark
+
+
+def test_only_what_could_be_read_is_read_again_and_a_photo_without_a_face_is_shown(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    draw((480, 320), []).save(photos / "nobody.png")
+    draw((480, 320), [(32, 32, 32)]).save(photos / "one.png")
+    rows = [
+        FaceRow(Failure(str(photos / "nobody.png"), "no face found")),
+        FaceRow(Failure(str(photos / "one.png"), "took longer than 30 s")),
+        FaceRow(Estimate(str(photos / "gone.png"), 30.0)),
+        FaceRow(Estimate(str(photos / "one.png"), 30.0)),
+    ]
+    assert [bool(picture) for picture in thumbnails(rows[:3], threads=2, image_seconds=30)] == [True, False, False]
+    assert [bool(picture) for picture in thumbnails(rows[2:], threads=2, image_seconds=30)] == [False, True]
 
 
 def test_no_name_becomes_markup_and_no_script_but_ours_may_run(model: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,8 @@ class Settings:
         """Raise AgedetectError for a file that would be replaced without --force."""
         resumed = self.file if self.resume else None  # which `partfile` looks after
         for place in (self.file, self.report):
-            if place is not None and place != resumed and place.exists() and not self.force:
+            exists = place is not None and os.path.exists(place)  # noqa: PTH110 (Path's raises where a folder is closed)
+            if exists and place != resumed and not self.force:
                 raise AgedetectError(f"{place}: already exists; use --force to replace it, or choose another name")
 
     def metadata(self) -> dict[str, object]:

@@ -44,5 +44,5 @@ class Tally:
     def reason(self, *, listed: bool) -> str:
         """Why no image could be used."""
         if self.first_failure is None:  # in the job that was resumed
-            return f"none of {self.images} images could be used; the reasons are in their rows"
+            return "no image could be used; the reasons are in their rows"
         return nothing_worked(*self.first_failure, self.images, listed=listed)

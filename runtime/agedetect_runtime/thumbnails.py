@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 
 from agedetect_runtime.detection import ENOUGH_PIXELS
+from agedetect_runtime.finding import NO_FACE
 from agedetect_runtime.images import load_face
 from agedetect_runtime.photo import Photo
 from agedetect_runtime.pipeline import stream
@@ -29,11 +30,12 @@ class _Order(NamedTuple):
 
 
 def thumbnails(rows: Sequence[FaceRow], *, threads: int, image_seconds: float) -> list[bytes | None]:
-    """A JPEG for each row, of at most SIDE pixels on a side; None where its file can no longer be read."""
+    """A JPEG for each row, of at most SIDE pixels on a side; None where its file couldn't be read, or no longer can."""
     orders: dict[str, _Order] = {}
     for row in rows:
         source = row.result.source
-        orders.setdefault(str(source), _Order(source, [])).boxes.append(None if row.face is None else row.face.box)
+        if row.result.error in (None, NO_FACE):  # others would fail, or take too long, once more
+            orders.setdefault(str(source), _Order(source, [])).boxes.append(None if row.face is None else row.face.box)
     made = stream(
         iter(orders.values()),
         _pictures,
@@ -45,7 +47,7 @@ def thumbnails(rows: Sequence[FaceRow], *, threads: int, image_seconds: float) -
     pictures: dict[str, Iterator[bytes]] = {
         name: iter(() if isinstance(item, str) else item) for name, item in zip(orders, made, strict=True)
     }
-    return [next(pictures[str(row.result.source)], None) for row in rows]
+    return [next(pictures.get(str(row.result.source), iter(())), None) for row in rows]
 
 
 def _pictures(order: _Order) -> list[bytes]:

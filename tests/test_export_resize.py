@@ -97,6 +97,7 @@ def test_a_resize_of_another_filter_fails_the_comparison(both: tuple[Path, Path]
     assert compare_resize(both[0], both[1], images).worst_years == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ["faces", "picture"])
 def test_a_file_that_takes_something_else_is_refused(both: tuple[Path, Path], tmp_path: Path, claim: str) -> None:
     model = onnx.load(both[claim == "faces"])

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product, starmap
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -39,7 +39,7 @@ class Layout:
 
     photometric: str
     sample: str
-    order: str = "<"
+    order: Literal["<", ">"] = "<"
     planar: str = "contig"
     compression: str | None = None
     tiled: bool = False

@@ -2,7 +2,7 @@
 
 tests/golden/drawn.png, 28 x 20 pixels, was drawn by `draw_golden` below; tests/golden/drawn_8x8_*.png are
 what plain Pillow 13.0 makes of its centre square:
-`Image.open("drawn.png").resize((8, 8), FILTER, box=(4, 0, 24, 20))`.
+`Image.open("drawn.png").crop((4, 0, 24, 20)).resize((8, 8), FILTER)`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import stat
@@ -54,9 +55,11 @@ def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: i
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left / opened.shrunk, top / opened.shrunk, (left + side) / opened.shrunk, (top + side) / opened.shrunk)
-    if opened.shrunk == 1:  # not by a box: its filter reaches over the edges, and Pillow 13 may begin with the columns
-        image, box = image.crop((left, top, left + side, top + side)), (0, 0, side, side)
-    face = opened.in_srgb(image.resize((image_size, image_size), RESAMPLING[resampling], box=box))
+    # Cropped first: a box's filter reaches over its edges, and Pillow 13 begins with the columns of a tall picture.
+    x, y, right, bottom = int(box[0]), int(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    within = (box[0] - x, box[1] - y, box[2] - x, box[3] - y)
+    square = image.crop((x, y, right, bottom))
+    face = opened.in_srgb(square.resize((image_size, image_size), RESAMPLING[resampling], box=within))
     return np.array(face if opened.shrunk == 1 or opened.turn is None else face.transpose(opened.turn))
 
 

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +17,9 @@ import click
 
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import Omitted, list_images
-from agedetect_runtime.remedies import nothing_worked
-from agedetect_runtime.report import Report, report_to
-from agedetect_runtime.rows import rows_of
+from agedetect_runtime.report import report_to
 from agedetect_runtime.settings import Settings
+from agedetect_runtime.tally import Tally
 from agedetect_runtime.terminal import is_terminal
 
 if TYPE_CHECKING:
@@ -49,31 +48,6 @@ def run(settings: Settings) -> int:
     if tally.images == tally.failed:
         raise AgedetectError(tally.reason(listed=settings.faces == ("-",)))
     return 1 if settings.strict and (tally.failed or omitted.count) else 0
-
-
-@dataclass
-class Tally:
-    """What became of the images: `failed` ones have no age, and `faces` are those that were searched for."""
-
-    images: int = 0
-    failed: int = 0
-    faces: int = 0
-    first_failure: tuple[str, str] | None = None  # path and reason
-
-    def add(self, answer: Result | Finding) -> None:
-        rows = rows_of(answer)
-        reason = next((row.result.error for row in rows if row.result.error is not None), None)
-        self.images += 1
-        self.failed += reason is not None
-        self.faces += sum(row.face is not None for row in rows)
-        if reason is not None and self.first_failure is None:
-            self.first_failure = str(answer.source), reason
-
-    def reason(self, *, listed: bool) -> str:
-        """Why no image could be used."""
-        if self.first_failure is None:  # in the job that was resumed
-            return f"none of {self.images} images could be used; the reasons are in their rows"
-        return nothing_worked(*self.first_failure, self.images, listed=listed)
 
 
 def _open(settings: Settings) -> AgeEstimator:
@@ -112,7 +86,7 @@ def _estimate(
         resume=settings.resume,
         faces=settings.find_faces,
     ) as report:
-        tally = Tally(report.done_before, report.failed_before)
+        tally = Tally(report.done_before, report.failed_before, done_before=report.done_before)
         start = time.perf_counter()
         left = None if total is None else total - report.done_before
         with _progress(_answers(estimator, settings, report.missing), left, settings) as shown:
@@ -124,7 +98,8 @@ def _estimate(
         if not tally.images:
             raise AgedetectError("-: no paths on standard input")
         seconds = time.perf_counter() - start
-    closing = _closing_line(tally, report, settings, seconds, estimator, omitted)
+    device = f"{estimator.device} ({estimator.provider})"
+    closing = tally.closing_line(seconds, device, omitted, count_faces=settings.find_faces)
     if not settings.quiet:
         click.echo(closing, err=True)
     if page is not None:
@@ -142,18 +117,6 @@ def _annotator(folder: Path, settings: Settings) -> Annotator:
     from agedetect_runtime.annotate import Annotator
 
     return Annotator(folder, settings.faces)
-
-
-def _closing_line(
-    tally: Tally, report: Report, settings: Settings, seconds: float, estimator: AgeEstimator, omitted: Omitted
-) -> str:
-    images = "image" if tally.images == 1 else "images"
-    before = f" ({report.done_before} of them done before)" if report.done_before else ""
-    found = f", {tally.faces} {'face' if tally.faces == 1 else 'faces'} found" if settings.find_faces else ""
-    rate = (tally.images - report.done_before) / seconds
-    device = f"{estimator.device} ({estimator.provider})"
-    also = f", {omitted}" if omitted.count else ""
-    return f"{tally.images} {images}{before}, {tally.failed} failed{found}{also}, {rate:.1f} images/s on {device}"
 
 
 def _benchmark(estimator: AgeEstimator, paths: Iterable[str], settings: Settings) -> None:

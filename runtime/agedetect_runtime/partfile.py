@@ -163,6 +163,8 @@ class PartFile:
             beside.replace(self._place)
         finally:
             beside.unlink(missing_ok=True)
+        if sys.platform == "win32":  # which deletes no open file
+            self._file.close()
         self._path.unlink()
         self._file.close()
         self._metadata_path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The memory that opening an image takes at its peak, in a process of its own: bytes a pixel, by format.
+"""The memory that opening an image takes at its peak, in a process like `agedetect-infer`: bytes a pixel, by format.
 
 python tests/memory_peak.py
 """
@@ -16,6 +16,8 @@ from PIL import Image
 from pillow_heif import from_pillow
 
 _JOB = """
+from agedetect_runtime.blocks import return_freed_images
+return_freed_images()
 import re, sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
@@ -78,7 +80,7 @@ FILES: dict[str, tuple[str, str, dict[str, object]]] = {
 
 
 def main() -> None:
-    side = 3000
+    side = 4000
     with tempfile.TemporaryDirectory() as folder:
         for name, (kind, mode, options) in FILES.items():
             path = Path(folder) / "image"

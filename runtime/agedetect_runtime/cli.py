@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from agedetect_runtime.about import print_about
+from agedetect_runtime.blocks import return_freed_images
 from agedetect_runtime.job import run
 from agedetect_runtime.report import FORMATS
 from agedetect_runtime.settings import Settings
@@ -117,6 +118,7 @@ def main(**options: Any) -> None:
     find . -name '*.jpg' | agedetect-infer - --onnx model.onnx
     agedetect-infer --about model.onnx
     """
+    return_freed_images()
     settings = Settings(**options)
     with one_line_errors():
         code = run(settings)

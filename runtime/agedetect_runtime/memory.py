@@ -12,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from agedetect_runtime.errors import ImageError
 
-MAX_BYTES = 1_200_000_000  # 109 megapixels of most formats
+MAX_BYTES = 1_320_000_000  # 120 megapixels of most formats
 
 # At the peak of decoding and converting (tests/memory_peak.py; rounded up): what the decoder keeps of the
 # whole image, Pillow's four bytes a pixel, and as many again where it is converted.
@@ -61,7 +61,7 @@ def reserve(image: Image.Image, full_size: tuple[int, int]) -> None:
         need += full_pixels * _COEFFICIENTS
     if need > MAX_BYTES:
         size = f"{full_size[0]}x{full_size[1]} pixels of {image.format}"
-        raise ImageError(f"too large: {size} take {need / 1e9:.1f} GB to decode, the limit is {MAX_BYTES / 1e9:.1f}")
+        raise ImageError(f"too large: {size} take {need / 1e9:.2f} GB to decode, the limit is {MAX_BYTES / 1e9:.2f}")
     thread = threading.get_ident()
     with _changed:
         if thread not in _held:

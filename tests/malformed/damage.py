@@ -130,7 +130,7 @@ def big_files() -> Files:
         "200 frames.gif": (frames, SEEN),
         "100 megapixels of JPEG 2000.jp2": (
             jpeg2000_header(10_000, 10_000),
-            refused("too large: 10000x10000 pixels of JPEG2000 take 2.5 GB to decode, the limit is 1.2"),
+            refused("too large: 10000x10000 pixels of JPEG2000 take 2.50 GB to decode, the limit is 1.32"),
         ),
         "100 megapixels in 12 kB.png": (
             png_header(10_000, 10_000, 1, 0) + chunk(b"IDAT", bilevel) + chunk(b"IEND", b""),

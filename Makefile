@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast test-external lint bench clean
 
 # Draw faces, train on them as an MLflow project, export the registered model, and ask it about faces it never saw.
 demo: .venv/ready
@@ -13,7 +13,7 @@ demo: .venv/ready
 	agedetect draw demo/new_faces --count 12 --seed 2026
 	agedetect-infer demo/new_faces --onnx demo/model.onnx
 	@echo
-	@echo "The true age is the first number of each file's name. See the run and the registered model with:"
+	@echo "The column true is the age that each file's name begins with. See the run and the registered model with:"
 	@echo "  .venv/bin/mlflow ui        then open http://127.0.0.1:5000"
 
 DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no restriction" \
@@ -25,11 +25,16 @@ DEMO_PARAMETERS = -P data_dir=demo/faces -P data_licence="drawn by agedetect: no
 PYTEST = OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/ready
-	$(PYTEST)
+	$(PYTEST) -m "not external"
 
 # Without the demo, the notebook and whole trainings: what to run while one writes code.
 test-fast: .venv/ready
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not external"
+
+# What `make test` leaves out: other languages, Spark and a real browser. Needs Node, Java 17 or later, and Chromium.
+test-external: .venv/ready
+	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[external]"
+	OMP_NUM_THREADS=1 python -m pytest -m external
 
 lint: .venv/ready
 	ruff check .

@@ -12,6 +12,7 @@ Importing the package is cheap: torch, MLflow and other large packages are impor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -152,18 +153,21 @@ def export(
     *,
     precision: str = "float32",
     faces: str | Path | None = None,
+    register: str = "",
+    aliases: Sequence[str] = (),
     force: bool = False,
 ) -> ParityReport:
     """Export a registered model to one ONNX file if it gives the same ages as the network; returns the parity report.
 
     Ages are compared on the validation images of the model's run, or on the images in the folder `faces`. `precision`
-    may be "int8" or "fp16", which are refused if they cost too much accuracy. `force` replaces an existing file.
+    may be "int8", which is refused if it costs too much accuracy. `register` is a name to register the file under, as a
+    model that takes pictures, with the aliases `aliases`. `force` replaces an existing file.
     Raises AgedetectError, and writes nothing, if the ages differ or the file can't be written.
     """
     from agedetect_export.export import ExportOptions, export_model
 
     folder = None if faces is None else Path(faces)
-    options = ExportOptions(precision=precision, faces=folder, force=force)
+    options = ExportOptions(precision=precision, faces=folder, register=register, alias=tuple(aliases), force=force)
     return export_model(load_model(model), Path(output), options)
 
 

@@ -47,10 +47,15 @@ Every command exits with
 
 | code | when |
 |---|---|
-| 0 | the job is done; images that failed have a row with the reason |
-| 1 | the job failed, or an image failed under `--strict`; one line says why |
+| 0 | the job is done; images that failed have a row with the reason, and at least one has an age |
+| 1 | the job failed, no image at all could be used, or one failed under `--strict`; one line says why |
 | 2 | the command was called wrongly: an unknown option, a value out of range, a missing argument |
 | 130 | the job was stopped with Ctrl-C |
+
+The shell completes options and their values after one line in `~/.bashrc` (for zsh or fish, with its name for `bash`;
+`_AGEDETECT_COMPLETE` and `_AGEDETECT_EXPORT_COMPLETE` are those of the other commands):
+
+    eval "$(_AGEDETECT_INFER_COMPLETE=bash_source agedetect-infer)"
 """
 API_INTRODUCTION = """# Python reference
 

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from agedetect_export.cli import main
 from agedetect_export.faces import from_folder, from_run, spread_over_age
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelError
+from agedetect_runtime.installing import install_command
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 from export_source import Store, draw_images, small_spec
 
@@ -65,10 +66,14 @@ def done(logged: Store, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 @pytest.mark.slow
-def test_an_export_writes_two_files(done: Done) -> None:
+def test_an_export_writes_three_files(done: Done) -> None:
     output, process = done
     assert process.returncode == 0, process.stderr
-    assert sorted(path.name for path in output.parent.iterdir()) == ["model.onnx", "model.parity.json"]
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "model.onnx",
+        "model.onnx.json",
+        "model.parity.json",
+    ]
 
 
 @pytest.mark.slow
@@ -283,7 +288,7 @@ def test_a_missing_extra_is_named(package: str, tmp_path: Path) -> None:
     process = python(code, SOURCE, "-o", str(tmp_path / "model.onnx"))
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1] == (
-        f'Error: {package} is not installed; this command needs: pip install "agedetect[train]"'
+        f"Error: {package} is not installed; this command needs: {install_command('train')}"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -277,6 +277,9 @@ def test_every_face_is_a_row(photos: Path, model: Path, detector: Path) -> None:
     assert set(table[2].values()) == {table[2]["file"], "", "no face found"}
     assert done.stderr.startswith("5 images, 2 failed, 6 faces found, ")
     assert infer(photos, "--onnx", model, "--find-faces", "--detector", detector, "--strict").exit_code == 1
+    nobody = infer(photos / "b.png", "--onnx", model, "--find-faces", "--detector", detector)
+    assert nobody.exit_code == 1
+    assert nobody.stderr.endswith("no face found; if each image is one face that fills it, omit --find-faces\n")
 
 
 def test_the_largest_of_each_photo_as_json_lines(photos: Path, model: Path, detector: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 tests/golden/drawn.png, 28 x 20 pixels, was drawn by `draw_golden` below; tests/golden/drawn_8x8_*.png are
 what plain Pillow 13.0 makes of its centre square:
-`Image.open("drawn.png").resize((8, 8), FILTER, box=(4, 0, 24, 20))`.
+`Image.open("drawn.png").crop((4, 0, 24, 20)).resize((8, 8), FILTER)`.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def test_arrays_are_grey_rgb_or_rgba(shape: tuple[int, ...]) -> None:
     array = np.full(shape, 100, np.uint8)
     expected = [100, 100, 100]
     if len(shape) == 3 and shape[2] == 4:
-        array[..., 3] = 0  # wholly transparent: white
-        expected = [255, 255, 255]
+        array[..., 3] = 51  # a fifth of 100 over white
+        expected = [224, 224, 224]
     rgb = pixels(array)
     assert rgb.shape == (5, 4, 3)
     assert (rgb == expected).all()
@@ -270,8 +270,19 @@ def test_a_colour_key_goes_over_white() -> None:
     image = Image.new("RGB", (2, 1), (9, 8, 7))
     image.putpixel((1, 0), (1, 2, 3))
     assert pixels(encoded(image, "PNG", transparency=(1, 2, 3)))[0].tolist() == [[9, 8, 7], [255, 255, 255]]
-    grey = Image.new("L", (1, 1), 5)
-    assert pixels(encoded(grey, "PNG", transparency=5))[0, 0].tolist() == [255, 255, 255]
+    grey = Image.new("L", (2, 1), 5)
+    grey.putpixel((1, 0), 6)
+    assert pixels(encoded(grey, "PNG", transparency=5))[0, :, 0].tolist() == [255, 6]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "TGA", "ICO", "AVIF"])
+def test_an_image_that_is_transparent_everywhere_is_refused(kind: str) -> None:
+    hidden = noise(16, 16)
+    hidden.putalpha(0)
+    invisible = "unsupported: its alpha is 0 everywhere, so nothing of it is visible"
+    assert reason(encoded(hidden, kind)) == reason(hidden) == invisible
+    hidden.putpixel((3, 3), (0, 0, 0, 255))
+    assert pixels(hidden)[3, 3].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
@@ -301,13 +312,20 @@ def test_sixteen_bit_big_endian_tiff_is_scaled_too() -> None:
 @pytest.mark.parametrize("top", [255, 65535, 2**31 - 1])
 def test_integers_are_scaled_from_the_smallest_scale_that_holds_them(top: int) -> None:
     levels = np.array([[-5, 0, round(top * 0.4), top]], dtype=np.int32)
-    assert pixels(encoded(Image.fromarray(levels), "TIFF"))[0, :, 0].tolist() == [0, 0, 102, 255]
+    assert pixels(Image.fromarray(levels))[0, :, 0].tolist() == [0, 0, 102, 255]
 
 
 @pytest.mark.parametrize("top", [1.0, 255.0, 65535.0, 1e12])
 def test_floats_are_scaled_from_the_smallest_scale_that_holds_them(top: float) -> None:
     levels = np.array([[0.0, top * 0.4, top]], dtype=np.float32)
+    assert pixels(Image.fromarray(levels))[0, :, 0].tolist() == [0, 102, 255]
+
+
+def test_a_file_of_floats_is_read_from_0_to_1_and_refused_above() -> None:
+    levels = np.array([[0.0, 0.4, 1.0]], dtype=np.float32)
     assert pixels(encoded(Image.fromarray(levels), "TIFF"))[0, :, 0].tolist() == [0, 102, 255]
+    brighter = encoded(Image.fromarray(levels * np.float32(1.5)), "TIFF")
+    assert reason(brighter) == "unsupported: floating-point levels above 1, whose white the file does not give"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -326,7 +344,8 @@ def test_lab_hsv_and_ycbcr_become_rgb() -> None:
 
 @pytest.mark.parametrize("mode", Image.MODES)
 def test_no_mode_of_pillow_is_left_out(mode: str) -> None:
-    assert open_rgb(Image.new(mode, (3, 2))).mode == "RGB"
+    bands = Image.getmodebands(mode)
+    assert open_rgb(Image.new(mode, (3, 2), 255 if bands == 1 else (255,) * bands)).mode == "RGB"
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "I;16", "I", "F", "LAB", "La", "1"])

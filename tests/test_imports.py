@@ -121,7 +121,9 @@ def _imported(path: Path, known: dict[str, Path]) -> set[str]:
 
 
 def test_the_runtime_imports_nothing_heavy() -> None:
-    assert not set[str]().union(*(packages(path) for path in PACKAGES["agedetect_runtime"].rglob("*.py"))) & HEAVY
+    for path in PACKAGES["agedetect_runtime"].rglob("*.py"):
+        allowed = {"pandas"} if path.name == "pyfunc.py" else set()  # MLflow calls it with a table
+        assert packages(path) & HEAVY <= allowed, path
 
 
 def test_mlflow_is_imported_in_one_room() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from agedetect_runtime import listing
 from agedetect_runtime.errors import AgedetectError
-from agedetect_runtime.listing import list_images, walk_images
+from agedetect_runtime.listing import Omitted, list_images, walk_images
 
 TREE = (
     "a.jpg",
@@ -84,6 +84,32 @@ def test_standard_input_is_read_as_its_paths_are_used() -> None:
     assert [*used] == ["a.jpg", "b.jpg", "c.jpg"]
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_list_is_read_in_the_encoding_of_its_byte_order_mark(encoding: str, ending: str) -> None:
+    names = ["a.jpg", "é ਊ 顔.jpg", "😀.png", *(f"{number}.jpg" for number in range(300))]  # ਊ is 0A 0A in UTF-16
+    mark = "\ufeff" if encoding == "utf-16-be" else ""  # which only the others write by themselves
+    for end in ("", ending):
+        listed = (mark + ending.join([*names[:2], "", *names[2:]]) + end).encode(encoding)
+        paths, _ = list_images(["-"], io.BytesIO(listed))
+        assert [*paths] == names
+
+
+def test_files_of_other_suffixes_are_counted_and_named_but_hidden_ones(tmp_path: Path) -> None:
+    plant(tmp_path, ("a.jpg", "b.mov", "c/d.\n.txt", "c/.DS_Store", ".git/e.txt", "f.HEIC"))
+    omitted = Omitted()
+    paths, total = list_images([str(tmp_path), "typed.txt"], None, omitted)
+    assert ([Path(path).name for path in paths], total) == (["a.jpg", "f.HEIC", "typed.txt"], 3)
+    assert sorted(str(omitted).split("(")[1].split(")")[0].split(", ")) == [
+        f"{tmp_path}/b.mov",
+        f"{tmp_path}/c/d.\\n.txt",
+    ]
+    assert str(omitted).startswith("2 files omitted by suffix (")
+    plant(tmp_path, ("g.mov", "h.mov"))
+    list_images([str(tmp_path)], None, omitted := Omitted())
+    assert (omitted.count, len(omitted.paths), str(omitted)[-6:]) == (4, 3, ", ...)")
+
+
 class Failing(io.BytesIO):
     def readline(self, size: int | None = -1, /) -> bytes:
         raise OSError(5, "Input/output error")
@@ -94,9 +120,11 @@ class Failing(io.BytesIO):
     [
         (io.BytesIO(b"a.jpg\n" + b"b" * 9000), "not a list of paths, one per line"),
         (io.BytesIO(b"a.jpg\0b.jpg\0"), "not a list of paths, one per line"),
+        (io.BytesIO("a.jpg\n".encode("utf-16") + b"\0"), "not a list of paths, one per line"),
+        (io.BytesIO(("b" * 9000).encode("utf-16")), "not a list of paths, one per line"),
         (Failing(), "cannot be read: input/output error"),
     ],
-    ids=["a line that is no path", "find -print0", "a broken device"],
+    ids=["a line that is no path", "find -print0", "half a character", "a long line of UTF-16", "a broken device"],
 )
 def test_what_is_no_list_is_refused(stdin: io.BytesIO, reason: str) -> None:
     paths, _ = list_images(["-"], stdin)

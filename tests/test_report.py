@@ -12,15 +12,17 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from agedetect_runtime import conversion
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.estimate import Estimate, Failure, Result
-from agedetect_runtime.report import is_report, report_to
-from agedetect_runtime.table import fit, printable, write_table
+from agedetect_runtime.report import format_of, report_to
+from agedetect_runtime.table import fit, printable, true_age, write_table
 
 ODD_NAMES = [
     "plain.jpg",
@@ -87,14 +89,37 @@ def test_the_chance_of_an_age_has_a_column_named_after_the_age(tmp_path: Path) -
     assert (first["at_least_18"], second["at_least_18"]) == (0.969, None)
 
 
-def test_the_suffix_decides_and_others_are_no_report() -> None:
-    assert [is_report(Path(name)) for name in ("a.csv", "a.JSONL", "a.json", "a.txt", "csv")] == [
-        True,
-        True,
-        False,
-        False,
-        False,
+def test_the_suffix_decides_unless_a_format_is_named() -> None:
+    names = ("a.csv", "a.JSONL", "a.json", "a.parquet", "a.txt", "csv")
+    assert [format_of(Path(name)) for name in names] == ["csv", "jsonl", "json", "parquet", None, None]
+    assert format_of(Path("a.txt"), "json") == "json"
+
+
+def test_json_and_parquet_hold_the_rows_of_the_json_lines(tmp_path: Path) -> None:
+    estimates: list[Result] = [
+        Estimate("a.jpg", 34.24681, 27.0, 42.5, chance(0.96875, 18)),
+        *(Failure(name, "empty file") for name in [*ODD_NAMES, NOT_UTF8]),
     ]
+    expected = json_rows(written(tmp_path / "ages.jsonl", estimates, at_least=18))
+    assert json.loads(written(tmp_path / "ages.json", estimates, at_least=18)) == expected
+    written(tmp_path / "ages.parquet", estimates, at_least=18)
+    table = pq.read_table(tmp_path / "ages.parquet")
+    assert table.to_pylist() == expected
+    assert [str(field.type) for field in table.schema] == ["string", "double", "double", "double", "double", "string"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ages.json", "ages.jsonl", "ages.parquet"]
+
+
+def test_a_json_or_parquet_file_without_rows_is_whole(tmp_path: Path) -> None:
+    assert json.loads(written(tmp_path / "ages.json", [])) == []
+    written(tmp_path / "ages.parquet", [])
+    assert pq.read_table(tmp_path / "ages.parquet").column_names == ["file", "age", "low", "high", "error"]
+
+
+def test_parquet_is_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "_GROUP_ROWS", 2)
+    written(tmp_path / "ages.parquet", [Estimate(f"{number}.jpg", number) for number in range(5)])
+    assert pq.ParquetFile(tmp_path / "ages.parquet").metadata.num_row_groups == 3
+    assert pq.read_table(tmp_path / "ages.parquet")["age"].to_pylist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
@@ -216,6 +241,27 @@ def test_a_shown_interval_holds_every_whole_age_that_the_real_one_holds(low: flo
     assert shown
     assert int(shown[1]) <= math.ceil(low)
     assert int(shown[2]) >= math.floor(low + width)
+
+
+def test_the_table_shows_true_ages_where_the_first_name_begins_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["demo/new_faces/26_1_0_20170101000606042.jpg.chip.jpg", "61_1_20170109142408075.jpg", "face.jpg"]
+    estimates: list[Result] = [Estimate(name, 25.2, 13.0, 35.0) for name in names]
+    assert table(estimates, monkeypatch, columns=80, coverage=0.9) == [
+        "file                          true   age (90%)",
+        "…170101000606042.jpg.chip.jpg   26    25 (13-35)",
+        "61_1_20170109142408075.jpg      61    25 (13-35)",
+        "face.jpg                              25 (13-35)",
+    ]
+    assert "true" not in table(estimates[::-1], monkeypatch, columns=80, coverage=0.9)[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["face.jpg", "2026_01_02.jpg", "26_2_0_20170101000606042.jpg", "26_1_5_20170101000606042.jpg", "26_1_0_1.jpg"],
+)
+def test_a_name_unlike_utkfaces_gives_no_true_age(name: str) -> None:
+    assert true_age(name) is None
+    assert true_age("26_1_0_20170101000606042.jpg") == 26
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

@@ -290,7 +290,7 @@ def test_a_part_is_not_overwritten_without_resume(part: Path) -> None:
 def test_a_finished_report_is_not_made_anew_by_resume(part: Path) -> None:
     output = part.with_suffix("")
     report(output, NAMES, resume=True)
-    with pytest.raises(AgedetectError, match=r"ages.csv: is already complete; omit --resume to start over"):
+    with pytest.raises(AgedetectError, match=r"ages.csv: is already complete; use --force instead to start over"):
         report(output, NAMES, resume=True)
     assert whole_rows(output) == 4
     assert not part.exists()

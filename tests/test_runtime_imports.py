@@ -12,7 +12,17 @@ from PIL import Image
 import agedetect_runtime
 from tiny_models import write_tiny_model
 
-FOREIGN = {"torch", "torchvision", "mlflow", "onnx", "pandas", "matplotlib", "agedetect", "agedetect_export"}
+FOREIGN = {
+    "torch",
+    "torchvision",
+    "mlflow",
+    "onnx",
+    "pandas",
+    "matplotlib",
+    "agedetect",
+    "agedetect_export",
+    "pillow_heif",
+}
 HEAVY = {"numpy", "PIL", "onnxruntime"}
 
 HELP = """

@@ -201,7 +201,7 @@ def test_providers_follow_the_device() -> None:
     assert providers_for("cpu", gpu_wheel) == [CPU]
     assert providers_for("auto", gpu_wheel) == providers_for("cuda", gpu_wheel) == [CUDA, CPU]
     assert providers_for("auto", ["AzureExecutionProvider", CPU]) == [CPU]
-    with pytest.raises(ProviderError, match=r"no CUDA provider; .* pip install 'agedetect\[gpu\]'"):
+    with pytest.raises(ProviderError, match=r"no CUDA provider; .* pip install onnxruntime-gpu"):
         providers_for("cuda", [CPU])
     with pytest.raises(ProviderError, match="device 'gpu' is not one of auto, cpu, cuda"):
         providers_for("gpu", gpu_wheel)
@@ -298,12 +298,12 @@ def test_the_environment_of_the_tests_is_a_good_installation(tmp_path: Path) -> 
 def test_both_distributions_of_onnx_runtime_are_one_too_many(tmp_path: Path) -> None:
     told = import_runtime(tmp_path, "onnxruntime", "onnxruntime-gpu", with_environment=True)
     assert told.startswith("onnxruntime and onnxruntime-gpu are both installed")
-    assert "pip uninstall both, then pip install 'agedetect[cpu]' or 'agedetect[gpu]'" in told
+    assert "pip uninstall both, then pip install onnxruntime or onnxruntime-gpu" in told
 
 
 def test_no_distribution_of_onnx_runtime_says_what_to_install(tmp_path: Path) -> None:
     told = import_runtime(tmp_path, with_environment=False)
-    assert told == "ONNX Runtime is not installed; pip install 'agedetect[cpu]', or 'agedetect[gpu]' for CUDA"
+    assert told == "ONNX Runtime is not installed; pip install onnxruntime, or onnxruntime-gpu for CUDA"
 
 
 def test_an_onnx_runtime_that_lost_its_files_is_broken(tmp_path: Path) -> None:

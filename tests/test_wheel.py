@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def runtime_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of a new environment that holds the wheel with its [cpu] extra and nothing else."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--installer", "pip", "--outdir", str(folder), str(ROOT)]
     built = captured(build)
     assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = folder.glob("agedetect-*.whl")
+    (made,) = folder.glob("agedetect-*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def runtime_environment(wheel: Path) -> Path:
+    """The bin folder of a new environment that holds the wheel with its [cpu] extra and nothing else."""
+    folder = wheel.parent
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
     python = folder / "env" / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
@@ -60,11 +67,27 @@ def test_nothing_heavy_came_along_and_it_is_under_200_megabytes(runtime_environm
     assert not (site / "tests").exists()
 
 
+def test_the_wheel_may_be_published(wheel: Path) -> None:
+    done = captured([sys.executable, "-m", "twine", "check", "--strict", str(wheel)])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_address_of_git_can_be_installed(tmp_path: Path) -> None:
+    requirement = f"agedetect[cpu] @ git+file://localhost{ROOT}"
+    done = captured(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), requirement]
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "agedetect_runtime" / "cli.py").is_file()
+
+
 def test_the_installed_command_gives_ages(runtime_environment: Path, tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "age.onnx")
     Image.new("RGB", (50, 50), (100, 100, 100)).save(tmp_path / "grey.png")
-    done = run([runtime_environment / "agedetect-infer", "grey.png", "--onnx", "age.onnx", "--device", "cpu"], tmp_path)
+    call = ["grey.png", "--onnx", "age.onnx", "--device", "cpu", "--report", "page.html"]
+    done = run([runtime_environment / "agedetect-infer", *call], tmp_path)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").is_file()  # the template came along
     assert done.stdout.splitlines()[1] == "grey.png,36.0,,,"  # 100 * (0.2 + 0.1 + 0.05) + 1: the tiny model by hand
 
 
@@ -82,7 +105,7 @@ def test_a_command_that_needs_the_training_extra_says_so(
     done = run([runtime_environment / command[0], *command[1:]], tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert 'is not installed; this command needs: pip install "agedetect[train]"' in line
+    assert re.search(r'is not installed; this command needs: pip install "agedetect\[train\] @ file://.*\.whl"$', line)
 
 
 def test_sample_faces_are_drawn_without_the_training_extra(runtime_environment: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from agedetect_runtime import ModelError
 CONFIG = "config.json"
 SPLITS = "data/splits.csv"
 MODEL_FOLDER = "data/age_model"  # in an MLflow model's folder
+EXPORTED = "data/exported/model.onnx"  # of an exported model
 _RUN_ID = re.compile("[0-9a-f]{32}")
 
 
@@ -113,9 +114,13 @@ def read_config(run_id: str) -> TrainConfig:
 
 
 def _model_folder(folder: Path) -> Path:
-    """Where the model's files lie; a model of an earlier version, which is a program, is refused."""
+    """Where the model's files lie; an exported one, and one of an earlier version, a program, are refused."""
     if (folder / DESCRIPTION).is_file():
         return folder
+    if (folder / EXPORTED).is_file():
+        raise ModelError(
+            f"it is an exported model: download it with `mlflow artifacts download` and name its {EXPORTED}"
+        )
     programs = [
         name for name in ("model.pt2", "model.pth", "pickle_module_info.txt") if (folder / "data" / name).exists()
     ]

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from agedetect.tracking.address import Address
-from agedetect_export.files import report_path
+from agedetect_export.files import check_golden, description_path, report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.report import MIN_IMAGES, TOLERANCE_YEARS
+from agedetect_runtime import AgedetectError
 from agedetect_runtime.listing import is_folder
 from agedetect_runtime.table import printable
 from agedetect_runtime.terminal import Quantity, needs_extra, one_line_errors
@@ -31,6 +32,10 @@ def _parse_folder(context: click.Context, parameter: click.Parameter, value: str
     if not is_folder(value):
         raise click.BadParameter(f"{value}: no such folder", context, parameter)
     return Path(value)
+
+
+def _parse_aliases(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(alias.strip() for alias in value.split(",") if alias.strip())
 
 
 def _log(line: str) -> None:
@@ -76,40 +81,75 @@ def _log(line: str) -> None:
     default=MAE_BUDGET_YEARS,
     help="Largest allowed increase of the validation MAE in int8: the upper end of its 95% interval counts.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option(
+    "--resize-in-graph",
+    is_flag=True,
+    help="Take one decoded picture of any size, (1, H, W, 3) uint8: its centre square is resized inside the model.",
+)
+@click.option(
+    "--golden",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write golden vectors to: drawn faces with their pixels and ages, to test a client with.",
+)
+@click.option(
+    "--register",
+    default="",
+    show_default=False,
+    metavar="NAME",
+    help="Also register the file in MLflow under this name, as a model that takes pictures.",
+)
+@click.option(
+    "--alias",
+    default="",
+    show_default=False,
+    metavar="ALIAS[,...]",
+    callback=_parse_aliases,
+    help="With --register: aliases for the new version.",
+)
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @click.version_option(package_name="agedetect")
-def main(source: str, output: Path, force: bool, **options: Any) -> None:
+def main(source: str, output: Path, golden: Path | None, force: bool, **options: Any) -> None:
     """Export SOURCE to one ONNX file, after checking on real images that it gives the same ages as torch.
 
     SOURCE is models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/model or an MLflow model folder. The
     parity report is printed, written next to the file as NAME.parity.json, and logged with the file to the
-    model's run. If the ages differ, or int8 may cost more accuracy than the budget, nothing
-    is written and the exit code is 1.
+    model's run. NAME.onnx.json describes the file to clients that can't read its metadata. If the ages differ, or
+    int8 may cost more accuracy than the budget, nothing is written and the exit code is 1.
 
     \b
     agedetect-export models:/agedetect@candidate --output model.onnx
     agedetect-export models:/agedetect@candidate --output small.onnx --precision int8
+    agedetect-export models:/agedetect@candidate --output any_size.onnx --resize-in-graph --golden golden
+    agedetect-export models:/agedetect@champion --output model.onnx --register agedetect-onnx --alias champion
     """
     if output.suffix != ".onnx":
         raise click.UsageError(f"{output}: give an --output that ends in .onnx")
     if not is_folder(output.parent):
         raise click.UsageError(f"{output}: there is no folder {output.parent}; create it first")
-    for path in (output, report_path(output)):
+    for path in (output, report_path(output), description_path(output)):
         if is_folder(path):
             raise click.UsageError(f"{path} is a folder; give another --output")
         if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} exists; give another --output, or --force to replace it")
+    try:
+        check_golden(golden, force=force)
+    except AgedetectError as error:
+        raise click.BadParameter(str(error), param_hint="--golden") from error
+    if options["alias"] and not options["register"]:
+        raise click.BadParameter("it needs --register", param_hint="'--alias'")
     with one_line_errors():
         with needs_extra("train"):
             from agedetect import load_model
             from agedetect_export.export import ExportOptions, SizeError, export_model
         try:
             model = load_model(source)
-            report = export_model(model, output, ExportOptions(**options, force=force), log=_log)
+            report = export_model(model, output, ExportOptions(**options, golden=golden, force=force), log=_log)
         except SizeError as error:
             raise click.BadParameter(str(error), param_hint="--image-size") from error
     click.echo(report.to_text())
     if report.precision:
         click.echo(report.precision.to_text())
+    if golden:
+        click.echo(printable(f"{golden}: golden vectors"))
     size = output.stat().st_size / 1e6
     click.echo(printable(f"{output}: {size:.1f} MB, from {model.name}"))

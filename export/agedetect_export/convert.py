@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,13 +15,12 @@ from onnx import TensorProto
 from onnx.external_data_helper import uses_external_data
 
 from agedetect_runtime import ModelError, ModelSpec
-from agedetect_runtime.spec import METADATA_KEY
+from agedetect_runtime.spec import FACES, METADATA_KEY, PICTURE
 
 # The newest that onnxruntime 1.20 implements (ONNX 1.16), the oldest one that the package's extras admit: a
 # newer opset has no operator that these networks use, and would shut those users out.
 OPSET = 21
 
-INPUT_NAME = "faces"
 BATCH_NAME = "batch"
 
 _Interface = tuple[str, int, tuple[str | int, ...]]
@@ -36,9 +35,7 @@ def convert(program: torch.nn.Module, spec: ModelSpec, path: Path) -> None:
     example = torch.arange(2 * spec.image_size**2 * 3).remainder(256).to(torch.uint8)
     faces = example.reshape(2, spec.image_size, spec.image_size, 3)
     _check_outputs(program, faces, spec)
-    model = trace(program, faces, spec)
-    _strip_traces(model)
-    save(model, spec, path)
+    save(trace(program, faces, spec), spec, path)
 
 
 def save(model: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
@@ -57,16 +54,28 @@ def write_spec(path: Path, spec: ModelSpec) -> None:
 
 def trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onnx.ModelProto:
     """`faces` holds two images: torch would take a batch of one for a constant."""
+    return to_onnx(program, faces, {0: torch.export.Dim(BATCH_NAME)}, inputs=[FACES], outputs=spec.outputs)
+
+
+def to_onnx(
+    program: torch.nn.Module,
+    example: torch.Tensor,
+    dynamic: Mapping[int, object],
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """The graph of a program of one tensor, of which the dimensions in `dynamic` may have any size."""
     try:
         with _quiet():
             traced = torch.onnx.export(
                 program,
-                (faces,),
+                (example,),
                 dynamo=True,
                 external_data=False,
-                input_names=[INPUT_NAME],
-                output_names=list(spec.outputs),
-                dynamic_shapes=({0: torch.export.Dim(BATCH_NAME)},),
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=(dict(dynamic),),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -74,7 +83,9 @@ def trace(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> onn
         raise ModelError(f"torch.onnx can't convert it: {' '.join(str(error).split())[:300]}") from error
     if traced is None:
         raise ModelError("torch.onnx converted nothing; check that torch and onnxscript fit each other")
-    return traced.model_proto
+    model: onnx.ModelProto = traced.model_proto
+    _strip_traces(model)
+    return model
 
 
 def _check_outputs(program: torch.nn.Module, faces: torch.Tensor, spec: ModelSpec) -> None:
@@ -111,9 +122,10 @@ def _check_graph(model: onnx.ModelProto, spec: ModelSpec) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"onnx.checker refuses the graph: {' '.join(str(error).split())[:300]}") from error
-    size = spec.image_size
-    wanted: list[_Interface] = [(INPUT_NAME, TensorProto.UINT8, (BATCH_NAME, size, size, 3))]
-    wanted += [(name, TensorProto.FLOAT, (BATCH_NAME, *_columns(name, spec))) for name in spec.outputs]
+    size, batch = spec.image_size, 1 if spec.input == PICTURE else BATCH_NAME
+    sides = ("height", "width") if spec.input == PICTURE else (size, size)
+    wanted: list[_Interface] = [(spec.input, TensorProto.UINT8, (batch, *sides, 3))]
+    wanted += [(name, TensorProto.FLOAT, (batch, *_columns(name, spec))) for name in spec.outputs]
     values = [*model.graph.input, *model.graph.output]
     found = [_interface(value) for value in values]
     if found != wanted:

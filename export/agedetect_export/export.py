@@ -10,16 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agedetect.evaluation.predictor import Predictor
+from agedetect.tracking.exported import register_export
 from agedetect.tracking.reading import RegisteredModel, listed_faces
 from agedetect.tracking.registry import log_export
 from agedetect.tracking.store import tracking_uri
-from agedetect_export import compression, convert, parity
+from agedetect_export import clients, compression, convert, parity, resize
 from agedetect_export.compression import RunFaces
 from agedetect_export.faces import from_folder, from_run
-from agedetect_export.files import disk_errors, in_place, report_path
+from agedetect_export.files import description_path, disk_errors, in_place, report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.report import TOLERANCE_YEARS, ParityReport
+from agedetect_export.resize_parity import compare_resize
 from agedetect_runtime import AgedetectError, AgeEstimator, ModelError, ModelSpec
+from agedetect_runtime.spec import PICTURE
 from agedetect_runtime.table import printable
 
 Log = Callable[[str], None]
@@ -34,7 +37,9 @@ class ExportOptions:
     """`faces`: a folder to compare on, None for the run's validation images, `images` of which are taken.
 
     `tolerance_years` is the largest difference that passes. `image_size` is the size in pixels that the model is
-    expected to have, 0 for any. int8 may add `mae_budget_years` to the MAE. `force` replaces an earlier file.
+    expected to have, 0 for any. int8 may add `mae_budget_years` to the MAE. With `resize_in_graph` the file takes one
+    picture of any size. `golden` is a folder to write golden vectors to. `force` replaces earlier files.
+    `register` is the name that the file is registered under, with the aliases `alias`; empty: it isn't.
     """
 
     faces: Path | None = None
@@ -43,7 +48,11 @@ class ExportOptions:
     image_size: int = 0
     precision: str = PRECISIONS[0]
     mae_budget_years: float = MAE_BUDGET_YEARS
+    resize_in_graph: bool = False
+    golden: Path | None = None
     force: bool = False
+    register: str = ""
+    alias: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -53,7 +62,7 @@ class ExportOptions:
 def export_model(
     model: Predictor, output: Path, options: ExportOptions, *, log: Log = lambda line: None
 ) -> ParityReport:
-    """Write `output` and, beside it, the report that is returned; log both to the model's run.
+    """Write `output` and, beside it, its description and the report that is returned; log them to the model's run.
 
     Raises AgedetectError, and then what was at `output` is as it was. Everything is made in a folder beside it; the
     finished files are moved to their places, and taken back where MLflow doesn't accept them.
@@ -61,22 +70,36 @@ def export_model(
     if not isinstance(model, RegisteredModel):
         raise ModelError(f"{model.name}: it is an exported file; export a model of the registry")
     _check_size(model, options.image_size)
+    if options.register and options.register == model.registered_name:
+        raise AgedetectError(f"{options.register}: it is the source's own name; register the file under another")
     _check_places(output, options.force)
     if options.faces:
         paths = from_folder(options.faces, options.images)
     else:
         paths = from_run(listed_faces(model, "validation", "give images with --faces"), options.images)
     run_faces = None if options.precision == "float32" else compression.run_faces(model)
-    with disk_errors(output), TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
+    with (
+        disk_errors(output),
+        TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name,
+        clients.whole_folder(options.golden, force=options.force) as golden,
+    ):
         folder = Path(name)
         file, report = _make(model, output, options, paths, run_faces, folder, log)
         report_file = report_path(folder / output.name)
         report_file.write_text(report.to_json(), encoding="utf-8")
-        with in_place({file: output, report_file: report_path(output)}, folder / "earlier"):
+        description = description_path(file)
+        description.write_text(clients.describe(file, _with_provenance(model, report)), encoding="utf-8")
+        if golden is not None:
+            clients.write_golden(file, golden)
+        made = {file: output, report_file: report_path(output), description: description_path(output)}
+        with in_place(made, folder / "earlier"):
             if model.tracked:
-                log_export(model, [output, report_path(output)], report.metrics(), report.verdicts())
+                log_export(model, list(made.values()), report.metrics(), report.verdicts())
             else:
                 log(f"not logged: the model's run is not in {tracking_uri()}")
+            if options.register:
+                registered = register_export(model, output, options.register, options.alias)
+                log(f"registered as {registered.uri}{''.join(f', @{alias}' for alias in options.alias)}")
     return report
 
 
@@ -92,7 +115,7 @@ def _check_size(model: RegisteredModel, image_size: int) -> None:
 def _check_places(output: Path, force: bool) -> None:
     if not output.parent.is_dir():
         raise AgedetectError(f"{output}: there is no folder {output.parent}; create it first")
-    for path in (output, report_path(output)):
+    for path in (output, report_path(output), description_path(output)):
         if path.is_dir():
             raise AgedetectError(f"{path} is a folder; give another output")
         if os.path.lexists(path) and not force:
@@ -128,9 +151,23 @@ def _make(
         if not compressed.passed:
             log(compressed.to_text())
             raise compression.PrecisionError(f"{output} was not written: {compressed.failures[0]}")
+    if options.resize_in_graph:
+        report = _put_resize_in(file, model.spec, paths, report, log)
     convert.write_spec(file, _with_provenance(model, report))
     AgeEstimator(file, device="cpu")  # what was compared had no provenance yet: open the very bytes that ship
     return file, report
+
+
+def _put_resize_in(file: Path, spec: ModelSpec, paths: list[Path], report: ParityReport, log: Log) -> ParityReport:
+    """Replace a file that takes faces by one that takes a picture, if it gives the same ages."""
+    log("comparing the ages of pictures that are resized in the graph")
+    with_resize = file.with_name(f"resize-{file.name}")
+    resize.write_with_resize(file, dataclasses.replace(spec, input=PICTURE), with_resize)
+    found = compare_resize(file, with_resize, paths)
+    if not found.passed:
+        raise parity.ParityError(f"{file.name} was not written: {found.verdict}, tolerance {found.tolerance_years:g}")
+    with_resize.replace(file)
+    return dataclasses.replace(report, resize=found)
 
 
 def _with_provenance(model: RegisteredModel, report: ParityReport) -> ModelSpec:
@@ -140,12 +177,16 @@ def _with_provenance(model: RegisteredModel, report: ParityReport) -> ModelSpec:
     """
     origin = {"run_id": model.run_id, "registered_model": model.registered_name, "version": model.version}
     provenance = {**model.spec.provenance, "source": origin, "parity": report.summary()}
+    spec = model.spec
+    if report.resize is not None:
+        provenance["resize"] = report.resize.summary()
+        spec = dataclasses.replace(spec, input=PICTURE)
     if report.precision is None:
-        return dataclasses.replace(model.spec, provenance=provenance)
+        return dataclasses.replace(spec, provenance=provenance)
     compressed = report.precision
     return dataclasses.replace(
-        model.spec,
+        spec,
         precision=compressed.precision,
-        card=compressed.add_to_card(model.spec.card),
+        card=compressed.add_to_card(spec.card),
         provenance={**provenance, "precision": compressed.summary()},
     )

@@ -9,10 +9,31 @@ from pathlib import Path
 
 from agedetect_runtime import AgedetectError
 
+GOLDEN = "golden.json"
+
 
 def report_path(output: Path) -> Path:
     """Where the report of an export to `output` is written."""
     return output.with_suffix(".parity.json")
+
+
+def description_path(output: Path) -> Path:
+    """Where the description of an export to `output` is written."""
+    return output.with_name(f"{output.name}.json")
+
+
+def check_golden(place: Path | None, *, force: bool) -> None:
+    """Raises AgedetectError where golden vectors can't be written to the folder `place`; `force` replaces earlier ones.
+
+    Nothing else is ever replaced: with `force` a folder that holds other files is refused too.
+    """
+    if place is None:
+        return
+    if not place.parent.is_dir():
+        raise AgedetectError(f"{place}: there is no folder {place.parent}; create it first")
+    if os.path.lexists(place) and not (force and (place / GOLDEN).is_file()):
+        remedy = "holds no golden vectors; give another folder" if force else "exists; give another folder, or force"
+        raise AgedetectError(f"{place} {remedy}")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agedetect_export.precision import PrecisionReport
+from agedetect_export.resize_report import ResizeReport
 from agedetect_runtime.table import printable
 
 # Two float32 implementations of one network differ by 1e-5 to 2e-5 years at ages near 30, and by up to 7e-5 near
@@ -48,7 +49,7 @@ class ParityReport:
 
     Worst and mean are over all batch sizes. `reference` is None where torch gave no number at all.
     `failures` is empty where the file may be used. `precision` is what became of the file after that, None for
-    one that stays in float32.
+    one that stays in float32; `resize` what its resize in the graph gives, None for a file that takes faces.
     """
 
     images: int
@@ -63,6 +64,7 @@ class ParityReport:
     failures: tuple[str, ...]
     worst_probability: float | None = None
     precision: PrecisionReport | None = None
+    resize: ResizeReport | None = None
 
     @property
     def passed(self) -> bool:
@@ -82,16 +84,19 @@ class ParityReport:
             "parity_worst_probability": self.worst_probability,
         }
         known = {name: value for name, value in named.items() if value is not None}
-        return known | (self.precision.metrics() if self.precision else {})
+        for part in (self.precision, self.resize):
+            known |= part.metrics() if part else {}
+        return known
 
     def verdicts(self) -> dict[str, str]:
         """For the tags of a model version: one name and line for each check."""
         reduced = {f"onnx_{self.precision.precision}": self.precision.verdict} if self.precision else {}
-        return {"onnx_parity": self.verdict, **reduced}
+        resized = {"onnx_resize": self.resize.verdict} if self.resize else {}
+        return {"onnx_parity": self.verdict, **reduced, **resized}
 
     def summary(self) -> dict[str, Any]:
         """The figures without the images' names, which have no place in a file that is given away."""
-        left_out = ("worst_image", "unreadable", "failures", "precision")
+        left_out = ("worst_image", "unreadable", "failures", "precision", "resize")
         return {"passed": self.passed} | {k: v for k, v in asdict(self).items() if k not in left_out}
 
     def to_json(self) -> str:
@@ -112,6 +117,7 @@ class ParityReport:
         lines += [f"  unreadable     {printable(reason)}" for reason in self.unreadable]
         lines += [f"  FAILED         {printable(reason)}" for reason in self.failures]
         lines.append(f"  {self.verdict}, tolerance {self.tolerance_years:g}")
+        lines += [self.resize.to_text()] if self.resize else []
         return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from agedetect_runtime.errors import ModelError
 from agedetect_runtime.modelfile import REMEDY
-from agedetect_runtime.spec import METADATA_KEY, ModelSpec
+from agedetect_runtime.spec import METADATA_KEY, PICTURE, ModelSpec
 
 NOT_TEXT = "its names or its metadata are not text"
 
@@ -32,14 +32,10 @@ def _read_spec(session: Any, name: str) -> ModelSpec:
 
 
 def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
-    """Input: faces, uint8 (batch, S, S, 3). Outputs: first the ones that the spec names, then any others."""
-    size = spec.image_size
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    shapes = [(node.name, node.type, node.shape[1:]) for node in inputs]
-    if shapes != [("faces", "tensor(uint8)", [size, size, 3])]:
-        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {REMEDY}")
-    if isinstance(inputs[0].shape[0], int):
-        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {REMEDY}")
+    """The input that the spec names. Outputs: first the ones that the spec names, then any others."""
+    check_input = _check_picture if spec.input == PICTURE else _check_faces
+    check_input(session.get_inputs(), spec, name)
+    outputs = session.get_outputs()
     names = [node.name for node in outputs]
     expected = list(spec.outputs)
     if names[: len(expected)] != expected or set(names[len(expected) :]) & {"low", "high"}:
@@ -49,3 +45,19 @@ def _check_graph(session: Any, spec: ModelSpec, name: str) -> None:
         if node.type != "tensor(float)" or node.shape[1:] != columns:
             shape = f"(batch, {spec.bins})" if columns else "(batch,)"
             raise ModelError(f"{name}: its output {node.name} is not float32 {shape}; {REMEDY}")
+
+
+def _check_faces(inputs: list[Any], spec: ModelSpec, name: str) -> None:
+    size = spec.image_size
+    shapes = [(node.name, node.type, node.shape[1:]) for node in inputs]
+    if shapes != [("faces", "tensor(uint8)", [size, size, 3])]:
+        raise ModelError(f"{name}: its input is not faces, uint8 (batch, {size}, {size}, 3); {REMEDY}")
+    if isinstance(inputs[0].shape[0], int):
+        raise ModelError(f"{name}: its batch is fixed at {inputs[0].shape[0]}; {REMEDY}")
+
+
+def _check_picture(inputs: list[Any], spec: ModelSpec, name: str) -> None:
+    """Of any size: the height and the width have names."""
+    shapes = [(node.name, node.type, [side for side in node.shape if isinstance(side, int)]) for node in inputs]
+    if shapes != [("picture", "tensor(uint8)", [1, 3])]:
+        raise ModelError(f"{name}: its input is not picture, uint8 (1, height, width, 3); {REMEDY}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -22,8 +23,9 @@ class DeviceBuffer:
         self._shape: tuple[int, ...] = ()
         self._faces: Any = None
 
-    def run(self, names: list[str], faces: NDArray[np.uint8]) -> list[Any]:
-        """(B, S, S, 3) uint8 -> the outputs of these names, on the host."""
+    def run(self, names: list[str], images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[Any]:
+        """Faces, (S, S, 3) uint8 each -> the outputs of these names, on the host."""
+        faces = np.asarray(images)
         with self._lock:
             if faces.shape != self._shape:
                 self._faces = self._runtime.OrtValue.ortvalue_from_shape_and_type(faces.shape, np.uint8, self._device)

@@ -15,13 +15,13 @@ from agedetect_runtime.detectorfile import detector_file
 from agedetect_runtime.errors import ImageError, ModelError
 from agedetect_runtime.estimate import Estimate, Failure, Result, results
 from agedetect_runtime.finding import CutFaces, Finding, FoundFace, cut_faces, findings
-from agedetect_runtime.images import load_face
+from agedetect_runtime.images import load_face, open_rgb
 from agedetect_runtime.modelsource import Model
 from agedetect_runtime.openmodel import OpenModel, opening
 from agedetect_runtime.pipeline import Loaded, stream
 from agedetect_runtime.session import Ages, open_session
 from agedetect_runtime.sources import Source, describe_source, is_one_source
-from agedetect_runtime.spec import ModelSpec
+from agedetect_runtime.spec import PICTURE, ModelSpec
 from agedetect_runtime.table import printable
 from agedetect_runtime.yunet import YuNet
 
@@ -59,7 +59,8 @@ class AgeEstimator:
         `detector`, a YuNet file or its bytes, is for `find`. Without it, the first call of `find` takes the known one
         from the user's cache, `AGEDETECT_CACHE` or ~/.cache/agedetect, and downloads it if it isn't there.
 
-        By default `threads` is the number of cores that this process may use, and `batch_size` 8 on a CPU, 64 on CUDA.
+        By default `threads` is the number of cores that this process may use, and `batch_size` 8 on a CPU, 64 on CUDA,
+        1 for a model that resizes in its graph.
         `predict_many` gives up an image that takes longer than `image_seconds` to open; with None it waits forever.
         Raises ModelError for anything but one of our models, ProviderError for a missing device.
         """
@@ -77,7 +78,8 @@ class AgeEstimator:
         self.threads = threads or usable_cores()
         self.image_seconds = image_seconds
         session = open_session(model, device=device, threads=self.threads)
-        self.batch_size = batch_size or _BATCH_SIZES[session.device]
+        # A model that resizes takes one picture a run, and a whole picture may be large.
+        self.batch_size = batch_size or (1 if session.spec.input == PICTURE else _BATCH_SIZES[session.device])
         self.spec: ModelSpec = session.spec
         self.device: str = session.device
         self.provider: str = session.provider
@@ -96,7 +98,7 @@ class AgeEstimator:
         opened = self._model.here()
         with opened.callers:
             face = self._load(source)
-            answers = opened.session.run(face[None], probabilities=probabilities, all_threads=opened.callers.one)
+            answers = opened.session.run([face], probabilities=probabilities, all_threads=opened.callers.one)
         (result,) = results([source], [face], answers, self.spec.min_age)
         if result.error is not None:
             raise ModelError(result.error)
@@ -222,6 +224,8 @@ class AgeEstimator:
             )
 
     def _load(self, source: Source) -> NDArray[np.uint8]:
+        if self.spec.input == PICTURE:
+            return np.array(open_rgb(source))
         return load_face(source, self.spec.image_size, self.spec.resampling)
 
     def _results(self, batch: Sequence[Source], loaded: Sequence[Loaded], *, probabilities: bool) -> list[Result]:
@@ -229,7 +233,7 @@ class AgeEstimator:
         faces = [item for item in loaded if not isinstance(item, str)]
         if not faces:
             return results(batch, loaded)
-        answers = self._model.here().session.run(np.stack(faces), probabilities=probabilities)
+        answers = self._model.here().session.run(faces, probabilities=probabilities)
         return results(batch, loaded, answers, self.spec.min_age)
 
     def _cut(self, source: Source, *, detector: YuNet, largest: bool) -> CutFaces:
@@ -262,7 +266,7 @@ class AgeEstimator:
         ages: list[Result] = []
         for start in range(0, len(found), self.batch_size):
             photos, chips = zip(*found[start : start + self.batch_size], strict=True)
-            answers = session.run(np.stack(chips), probabilities=probabilities, all_threads=all_threads)
+            answers = session.run(chips, probabilities=probabilities, all_threads=all_threads)
             ages += results(photos, chips, answers, self.spec.min_age)
         return ages
 

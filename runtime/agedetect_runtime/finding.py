@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from agedetect_runtime.alignment import cut_chip, photo_pixels_per_chip_pixel
 from agedetect_runtime.detection import ENOUGH_PIXELS, Face, FaceBox, find_faces
 from agedetect_runtime.estimate import Result
+from agedetect_runtime.memory import decoding
 from agedetect_runtime.photo import Photo
 from agedetect_runtime.sources import Source, describe_source
 from agedetect_runtime.spec import UTKFACE_TEMPLATE, Template
@@ -63,6 +64,7 @@ class CutFaces(NamedTuple):
     chips: NDArray[np.uint8]
 
 
+@decoding()
 def cut_faces(
     source: Source,
     detector: YuNet,

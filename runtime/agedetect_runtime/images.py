@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import stat
 import struct
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
+from agedetect_runtime.colour import Profile, profile_of
+from agedetect_runtime.encoded import open_encoded
 from agedetect_runtime.errors import ImageError
+from agedetect_runtime.memory import decoding, reserve
 from agedetect_runtime.modes import to_rgb
+from agedetect_runtime.orientation import turn_of
+from agedetect_runtime.png import without_text
 from agedetect_runtime.sources import Source, read_encoded
+from agedetect_runtime.tiff import check_directory
 from agedetect_runtime.truncation import truncation_is_an_error
 
 # Room for the 108-megapixel photos that phones take; decoded as RGB that is 360 MB.
@@ -29,24 +36,11 @@ _UNSHRUNK = 256
 
 _JPEGS = ("JPEG", "MPO")
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_PILLOW_REFUSES = ("unsupported", "cannot handle")
 _CUT_OFF = re.compile(r"truncated|\bEOF\b|only got|not enough", re.IGNORECASE)
-# What `listing` knows, by content. Pillow's other plugins start programs (EPS), or recognise what they can't decode.
-_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "DIB", "PPM", "WEBP", "TIFF", "ICO", "JPEG2000", "TGA"]
-if find_spec("PIL.AvifImagePlugin"):  # since Pillow 11.3
-    _FORMATS.append("AVIF")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 
 
+@decoding()
 def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Open an image and resize its centre square: (S, S, 3) uint8, RGB, writable, S being `image_size`.
 
@@ -56,19 +50,23 @@ def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: i
     """
     opened = _open_safely(source, max_pixels, enough=max(4 * image_size, _UNSHRUNK))
     # One that was shrunk is cropped as it lies, since its last row and column may stand for less than a whole pixel.
-    image = opened.upright() if opened.shrunk == 1 else opened.rgb
+    image = opened.turned(opened.rgb) if opened.shrunk == 1 else opened.rgb
     width, height = image.size if opened.shrunk == 1 else opened.full_size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left / opened.shrunk, top / opened.shrunk, (left + side) / opened.shrunk, (top + side) / opened.shrunk)
-    face = image.resize((image_size, image_size), RESAMPLING[resampling], box=box)
+    # Cropped first: a box's filter reaches over its edges, and Pillow 13 begins with the columns of a tall picture.
+    x, y, right, bottom = int(box[0]), int(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    within = (box[0] - x, box[1] - y, box[2] - x, box[3] - y)
+    square = image.crop((x, y, right, bottom))
+    face = opened.in_srgb(square.resize((image_size, image_size), RESAMPLING[resampling], box=within))
     return np.array(face if opened.shrunk == 1 or opened.turn is None else face.transpose(opened.turn))
 
 
 def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open an image upright (EXIF orientation applied) as 8-bit RGB, transparency over white, first frame.
 
-    An array is uint8 (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. Colour profiles are ignored.
+    An array is uint8 (H, W, 3) RGB, (H, W, 4) RGBA, (H, W, 1) or (H, W) grey. Colours of an ICC profile become sRGB.
     Raises ImageError with the reason, without the file's name, for everything that is not a whole, readable
     image of at most `max_pixels` pixels; the size is read from the header, before any pixel is decoded.
     """
@@ -85,15 +83,26 @@ def open_stored(source: Source, *, enough: int, max_pixels: int = MAX_PIXELS) ->
 
 @dataclass(frozen=True)
 class Opened:
-    """Pixels as stored in the file, `shrunk` times smaller than its `full_size`, and the turn that rights them."""
+    """Pixels as stored in the file, `shrunk` times smaller than its `full_size`, and the turn that rights them.
+
+    Their colours are those of `profile`: to convert what was cut out and resized is cheaper, by its size, than all.
+    """
 
     rgb: Image.Image
     turn: Image.Transpose | None
     full_size: tuple[int, int]
     shrunk: int = 1
+    profile: Profile | None = None
 
     def upright(self) -> Image.Image:
-        return self.rgb if self.turn is None else self.rgb.transpose(self.turn)
+        """The whole image, in sRGB."""
+        return self.turned(self.in_srgb(self.rgb))
+
+    def turned(self, image: Image.Image) -> Image.Image:
+        return image if self.turn is None else image.transpose(self.turn)
+
+    def in_srgb(self, image: Image.Image) -> Image.Image:
+        return image if self.profile is None else self.profile.to_srgb(image)
 
 
 def _open_safely(source: Source, max_pixels: int, enough: int | None = None) -> Opened:
@@ -110,6 +119,8 @@ def _open_safely(source: Source, max_pixels: int, enough: int | None = None) -> 
 
 def _open(source: Source, max_pixels: int, enough: int | None) -> Opened:
     if isinstance(source, Image.Image):
+        if isinstance(source, TiffImageFile):
+            check_directory(source.tag_v2)
         return _to_rgb(source, max_pixels)
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source), max_pixels)
@@ -128,19 +139,14 @@ def _open(source: Source, max_pixels: int, enough: int | None) -> Opened:
 
 
 def _decode(file: BinaryIO, size: int, max_pixels: int, enough: int | None) -> Opened:
-    if size == 0:
-        raise ImageError("empty file")
-    riff = file.read(8)
-    if riff.startswith(b"RIFF") and int.from_bytes(riff[4:], "little") + 8 > size:
-        raise ImageError("truncated")  # libwebp only says that it can't
-    file.seek(0)
     try:
-        image = Image.open(file, formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        file.seek(0)
-        begun = file.read(4).startswith(_SIGNATURES)
-        raise ImageError("truncated or damaged in its header" if begun else "not an image") from error
-    with image:
+        with open_encoded(file, size) as image:
+            return _to_rgb(image, max_pixels, enough)
+    except Exception:
+        plain = without_text(file)  # Pillow refuses a PNG for its texts, which are no part of the picture
+        if plain is None:
+            raise
+    with open_encoded(plain, size) as image:
         return _to_rgb(image, max_pixels, enough)
 
 
@@ -148,13 +154,19 @@ def _to_rgb(image: Image.Image, max_pixels: int, enough: int | None = None) -> O
     _check_size(image, max_pixels)
     full_size = image.size
     shrunk = 1 if enough is None else _shrink(image, enough)
+    if image.format is not None:
+        reserve(image, full_size)
     image.load()
     _check_size(image, max_pixels)  # an icon's header may understate what it holds
-    turn = _TRANSPOSE.get(_orientation(image))  # after load(): TIFF turns itself, PNG may carry EXIF at its end
-    as_decoded = enough is not None and image.mode == "RGB" and image.format in _JPEGS
-    rgb = image if as_decoded else to_rgb(image)  # which copies: a third of the time of a large photo
+    profile = profile_of(image)
+    turn = turn_of(image)  # after load(): TIFF turns itself, PNG may carry EXIF at its end
+    as_decoded = enough is not None and image.mode == "RGB" and "transparency" not in image.info
+    if profile is not None and profile.mode == "CMYK":
+        rgb, profile = profile.to_srgb(image), None
+    else:
+        rgb = image if as_decoded else to_rgb(image)  # which copies: a third of the time of a large photo
     rgb.info.clear()  # else whoever is given the upright image would find the orientation and turn it again
-    return Opened(rgb, turn, full_size, shrunk)
+    return Opened(rgb, turn, full_size, shrunk, profile)
 
 
 def _shrink(image: Image.Image, enough: int) -> int:
@@ -172,14 +184,6 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise ImageError(f"too large: {width}x{height} pixels, the limit is {max_pixels}")
     if width * height == 0:
         raise ImageError("has no pixels")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # broken EXIF raises anything; the pixels are still good
-        return 1
-    return value if isinstance(value, int) else 1
 
 
 def _from_array(array: NDArray[np.uint8]) -> Image.Image:
@@ -207,6 +211,8 @@ def _reason(error: Exception, max_pixels: int) -> str:
         return "no such file"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror.lower()}"
+    if text.lower().startswith(_PILLOW_REFUSES):
+        return f"unsupported: {text[:100]}"
     if isinstance(error, EOFError | struct.error) or _CUT_OFF.search(text):
         return "truncated"
     return f"damaged: {text[:100]}" if text else "damaged"

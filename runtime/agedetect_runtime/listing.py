@@ -2,28 +2,62 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import BinaryIO
 
 from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.lines_ahead import lines_ahead
 
-_PHOTOS = {".avif", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".webp"}
+_PHOTOS = {".avif", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".webp"}
 _OTHERS = {".bmp", ".ico", ".j2k", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff"}
 SUFFIXES = frozenset(_PHOTOS | _OTHERS)
 
 _LONGEST_LINE = 8192  # bytes: twice the longest path that Linux opens
 _AT_ONCE = 1 << 16  # names sorted at once, 5 MB of them: a folder of a million is read sixteen times
+_NAMED = 3  # omitted files that are told by name
+_NO_LIST = "-: standard input is not a list of paths, one per line"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def list_images(arguments: Sequence[str], stdin: BinaryIO | None) -> tuple[Iterable[str], int | None]:
-    """The paths that the arguments name, in order, and how many: None if `stdin` is still to be read.
+@dataclass
+class Omitted:
+    """Files in folders that no suffix tells to be images: how many, and the first of them."""
+
+    count: int = 0
+    paths: list[str] = field(default_factory=list)
+
+    def add(self, path: str) -> None:
+        self.count += 1
+        if len(self.paths) < _NAMED:
+            self.paths.append(path)
+
+    def __str__(self) -> str:
+        """For a closing line; empty if there are none."""
+        from agedetect_runtime.names import name_text
+        from agedetect_runtime.table import printable
+
+        if not self.count:
+            return ""
+        files = "1 file" if self.count == 1 else f"{self.count} files"
+        more = ", ..." if self.count > len(self.paths) else ""
+        return f"{files} omitted by suffix ({', '.join(printable(name_text(path)) for path in self.paths)}{more})"
+
+
+def list_images(
+    arguments: Sequence[str], stdin: BinaryIO | None, omitted: Omitted | None = None
+) -> tuple[Iterable[str], int | None]:
+    """The paths that the arguments name, in order, and how many: None if `stdin` is a pipe.
 
     A folder stands for the images in it and below, by suffix, sorted by path, hidden ones omitted; "-" for
     the paths on standard input, one per line; anything else for itself. Folders are read here to count, and once more,
-    as lines are, while their paths are used: none of it is kept. Raises AgedetectError for a folder that can't be
+    as lines are, while their paths are used: none of it is kept. `omitted` is told the files of the folders that have
+    another suffix. Raises AgedetectError for a folder that can't be
     read or holds no image, and for a standard input that is closed (None) or not a list.
     """
     parts: list[Iterable[str]] = []
@@ -33,10 +67,11 @@ def list_images(arguments: Sequence[str], stdin: BinaryIO | None) -> tuple[Itera
             if stdin is None:
                 raise AgedetectError("-: standard input is closed")
             parts.append(_lines(stdin))
-            total = None
+            lines = lines_ahead(stdin)
+            total = None if total is None or lines is None else total + lines
         elif is_folder(argument):
             parts.append(walk_images(argument))
-            count = sum(1 for _ in _walk(argument, _images_first))
+            count = sum(1 for _ in _walk(argument, partial(_images_first, omitted=omitted)))
             if count == 0:
                 raise AgedetectError(f"{argument}: no images in this folder or below")
             total = None if total is None else total + count
@@ -109,20 +144,24 @@ def _next_names(folder: str, last: str) -> list[str]:
     return sorted(first)[:_AT_ONCE]
 
 
-def _names(folder: str, behind: str = "") -> Iterator[str]:
+def _names(folder: str, behind: str = "", omitted: Omitted | None = None) -> Iterator[str]:
     """A folder's images and, with a slash, its folders: sorted like that, their contents are in the order of paths."""
     with _refusing(), os.scandir(folder) as entries:
         for entry in entries:
             is_folder = _is_folder(entry)
             name = f"{entry.name}/" if is_folder else entry.name
-            if name > behind and not name.startswith(".") and (is_folder or is_image_name(name)):
+            if name <= behind or name.startswith("."):
+                continue
+            if is_folder or is_image_name(name):
                 yield name
+            elif omitted is not None:
+                omitted.add(entry.path)
 
 
-def _images_first(folder: str) -> Iterator[str]:
+def _images_first(folder: str, omitted: Omitted | None) -> Iterator[str]:
     """A folder's images, then its folders: it is closed before they are opened, however deep they lie."""
     folders = []
-    for name in _names(folder):
+    for name in _names(folder, omitted=omitted):
         if name.endswith("/"):
             folders.append(name)
         else:
@@ -146,11 +185,34 @@ def _refusing() -> Iterator[None]:
 
 
 def _lines(stdin: BinaryIO) -> Iterator[str]:
-    while line := _next_line(stdin):
+    """The paths of a list in any encoding that begins with its byte-order mark, else as the file system has them."""
+    line = _next_line(stdin)
+    if line.startswith(_UTF_16):
+        yield from _utf_16_lines(stdin, line)
+        return
+    line = line.removeprefix(codecs.BOM_UTF8)
+    while line:
         if len(line) > _LONGEST_LINE or b"\0" in line:
-            raise AgedetectError("-: standard input is not a list of paths, one per line")
+            raise AgedetectError(_NO_LIST)
         if path := line.rstrip(b"\r\n"):
             yield os.fsdecode(path)
+        line = _next_line(stdin)
+
+
+def _utf_16_lines(stdin: BinaryIO, piece: bytes) -> Iterator[str]:
+    """`piece` and what follows it; each ends at a byte of the value of a newline, perhaps within a character."""
+    decoder, rest, more = codecs.getincrementaldecoder("utf-16")(), "", True
+    while more:
+        try:
+            rest += decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            raise AgedetectError(_NO_LIST) from error
+        *lines, rest = rest.split("\n")
+        if len(rest) > _LONGEST_LINE or "\0" in rest:
+            raise AgedetectError(_NO_LIST)
+        more = bool(piece)
+        yield from filter(None, (line.rstrip("\r") for line in (lines if more else [*lines, rest])))
+        piece = _next_line(stdin)
 
 
 def _next_line(stdin: BinaryIO) -> bytes:

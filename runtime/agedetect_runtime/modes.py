@@ -22,7 +22,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Transparency, a palette's or a colour key included, goes over white. 16-bit grey is scaled by 1/257, "I"
     and "F" from the smallest usual full scale (1 for "F", 255, 65535, 2^31) that holds their largest value;
-    negative values are black. Raises ImageError where a pixel is not a number.
+    negative values are black. Raises ImageError where a pixel is not a number, or all of them are transparent.
     """
     convert = _conversion(image)
     if convert is None:
@@ -32,6 +32,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     for top in range(0, image.height, rows):
         band = (0, top, image.width, min(top + rows, image.height))
         rgb.paste(convert(image.crop(band)), band)
+    if isinstance(convert, _OverWhite) and not convert.anything_seen:
+        raise ImageError("unsupported: its alpha is 0 everywhere, so nothing of it is visible")
     return rgb
 
 
@@ -40,12 +42,16 @@ def _conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image] | No
     if image.mode.startswith("I;16"):
         return partial(_grey, full_scale=65535.0)
     if image.mode == "I":
-        return partial(_grey, full_scale=_full_scale(image, _INTEGER_SCALES))
+        scale = 65535.0 if image.format == "PPM" else _full_scale(image, _INTEGER_SCALES)
+        return partial(_grey, full_scale=scale)
     if image.mode == "F":
-        return partial(_grey, full_scale=_full_scale(image, _FLOAT_SCALES))
+        scale = _full_scale(image, _FLOAT_SCALES)
+        if image.format is not None and 1.0 < scale < np.inf:
+            raise ImageError("unsupported: floating-point levels above 1, whose white the file does not give")
+        return partial(_grey, full_scale=scale)
     if image.mode == "LAB":
         return _lab_to_rgb()
-    return _over_white if image.has_transparency_data else None
+    return _OverWhite() if image.has_transparency_data else None
 
 
 def _grey(image: Image.Image, full_scale: float) -> Image.Image:
@@ -61,10 +67,15 @@ def _full_scale(image: Image.Image, scales: tuple[float, ...]) -> float:
     return next((scale for scale in scales if top <= scale), top)
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    straight = image.convert("LA") if image.mode == "La" else image
-    rgba = straight.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+class _OverWhite:
+    def __init__(self) -> None:
+        self.anything_seen = False
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        straight = image.convert("LA") if image.mode == "La" else image
+        rgba = straight.convert("RGBA")
+        self.anything_seen = self.anything_seen or rgba.getchannel("A").getextrema()[1] != 0
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def _lab_to_rgb() -> Callable[[Image.Image], Image.Image]:

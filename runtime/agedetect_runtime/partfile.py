@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -92,7 +93,7 @@ class PartFile:
                 return True
             self._is_empty = True
             if resume and self._place.exists():
-                raise AgedetectError(f"{self._output}: is already complete; omit --resume to start over")
+                raise AgedetectError(f"{self._output}: is already complete; use --force instead to start over")
             self._file.truncate(0)
             self._reached = (0, 0)
             self._metadata_path.write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
@@ -141,15 +142,32 @@ class PartFile:
         with in_one_line(str(self._output)):
             self._append("".join(rows).encode(), rows=len(rows))
 
-    def finish(self) -> None:
-        """Move the file to its final place."""
+    def finish(self, convert: Callable[[Iterable[str], Path], None] | None = None) -> None:
+        """Move the file to its final place, or what `convert` writes of its lines to the path that it is given."""
         with in_one_line(str(self._output)):
             os.fsync(self._file.fileno())
+            if convert is not None:
+                self._converted(convert)
+                return
             if sys.platform == "win32":  # which renames no open file
                 self._file.close()
             self._path.replace(self._place)
             self._file.close()  # this releases the lock: whoever waited for it finds the file renamed
             self._metadata_path.unlink(missing_ok=True)
+
+    def _converted(self, convert: Callable[[Iterable[str], Path], None]) -> None:
+        beside = self._place.with_name(f".{self._place.name}.{secrets.token_hex(4)}.part")
+        try:
+            with self._path.open(encoding="utf-8", newline="\n") as lines:
+                convert(lines, beside)
+            beside.replace(self._place)
+        finally:
+            beside.unlink(missing_ok=True)
+        if sys.platform == "win32":  # which deletes no open file
+            self._file.close()
+        self._path.unlink()
+        self._file.close()
+        self._metadata_path.unlink(missing_ok=True)
 
     def refusal(self, what: str) -> AgedetectError:
         return AgedetectError(f"{self._path.name}: {what}; to start over, delete it, or rename it to keep its rows")

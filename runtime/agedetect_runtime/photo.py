@@ -74,7 +74,7 @@ class Photo:
         stored_box = left / self.shrunk, top / self.shrunk, right / self.shrunk, bottom / self.shrunk
         stored_size = size[::-1] if swapped else size
         pixels = self.opened.rgb.resize(stored_size, Image.Resampling.BILINEAR, box=stored_box, reducing_gap=gap)
-        return pixels if self.opened.turn is None else pixels.transpose(self.opened.turn)
+        return self.opened.turned(self.opened.in_srgb(pixels))
 
     @property
     def _way_back(self) -> tuple[bool, bool, bool]:

@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from agedetect_runtime import memory
 from agedetect_runtime.errors import AgedetectError, ImageError
 
 Source = TypeVar("Source")
@@ -221,6 +222,8 @@ class _Workers(Generic[Source, Item, Row]):
                 if worker.loading is None:
                     continue
                 now = time.monotonic()
+                if memory.is_waiting(worker.ident):  # for the large images of other workers
+                    worker.deadline = now + self._image_seconds
                 if worker.deadline <= now and not worker.is_late:
                     worker.is_late, worker.deadline = True, now + min(_GRACE_SECONDS, self._image_seconds)
                 if worker.deadline > now:
@@ -228,6 +231,7 @@ class _Workers(Generic[Source, Item, Row]):
                     continue
                 batch, _ = worker.loading
                 self._workers.remove(worker)  # before its image is handed in, or it would take another one
+                memory.give_up(worker.ident)
                 complete = self._hand_in(worker, f"took longer than {self._image_seconds:g} s")
             self._start()
             if complete:

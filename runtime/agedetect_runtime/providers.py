@@ -25,10 +25,10 @@ def load_runtime() -> ModuleType:
     if len(installed) == 2:  # they share one folder: the later one has overwritten half of the other
         raise ProviderError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; "
-            "pip uninstall both, then pip install 'agedetect[cpu]' or 'agedetect[gpu]'"
+            "pip uninstall both, then pip install onnxruntime or onnxruntime-gpu"
         )
     if not installed and importlib.util.find_spec("onnxruntime") is None:
-        raise ProviderError("ONNX Runtime is not installed; pip install 'agedetect[cpu]', or 'agedetect[gpu]' for CUDA")
+        raise ProviderError("ONNX Runtime is not installed; pip install onnxruntime, or onnxruntime-gpu for CUDA")
     try:
         runtime = importlib.import_module("onnxruntime")
         runtime.InferenceSession, runtime.SessionOptions  # noqa: B018 (an emptied folder still imports)
@@ -36,7 +36,7 @@ def load_runtime() -> ModuleType:
         reason = " ".join(str(error).split())
         raise ProviderError(
             f"ONNX Runtime cannot be imported ({reason}); pip uninstall onnxruntime onnxruntime-gpu, "
-            "then pip install 'agedetect[cpu]' or 'agedetect[gpu]'"
+            "then pip install onnxruntime or onnxruntime-gpu"
         ) from error
     return runtime
 
@@ -51,7 +51,7 @@ def providers_for(device: str, available: Sequence[str]) -> list[str]:
     if device == "cuda" and CUDA not in available:
         raise ProviderError(
             "device cuda: this ONNX Runtime has no CUDA provider; pip uninstall onnxruntime, "
-            "then pip install 'agedetect[gpu]'"
+            "then pip install onnxruntime-gpu"
         )
     return [CUDA, CPU] if device != "cpu" and CUDA in available else [CPU]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import ModuleType
@@ -18,7 +18,7 @@ from agedetect_runtime.errors import ModelError, ProviderError
 from agedetect_runtime.forks import survive_forks
 from agedetect_runtime.inference import first_line, open_inference
 from agedetect_runtime.modelsource import Model, ModelSource
-from agedetect_runtime.spec import ModelSpec
+from agedetect_runtime.spec import PICTURE, ModelSpec
 
 
 class Ages(NamedTuple):
@@ -33,7 +33,8 @@ class Ages(NamedTuple):
     probabilities: NDArray[np.float32] | None = None
 
 
-Run = Callable[[list[str], NDArray[np.uint8]], list[Any]]
+Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+Run = Callable[[list[str], Images], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,15 @@ class Session:
     def _run_wide(self) -> Run:
         return self._open_wide() or self._run
 
-    def run(self, faces: NDArray[np.uint8], *, probabilities: bool = False, all_threads: bool = False) -> Ages:
-        """(B, S, S, 3) uint8 -> ages. Raises ProviderError where the device fails, for example out of memory."""
+    def run(self, images: Images, *, probabilities: bool = False, all_threads: bool = False) -> Ages:
+        """Faces, (S, S, 3) uint8 each, or pictures of any size where the model resizes -> ages.
+
+        Raises ProviderError where the device fails, for example out of memory.
+        """
         names = [name for name in self.spec.outputs if probabilities or name != "probabilities"]
         run = self._run_wide if all_threads else self._run
         try:
-            answers = run(names, faces)
+            answers = run(names, images)
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise ProviderError(f"ONNX Runtime failed on {self.device}: {first_line(error)}") from error
         given = dict(zip(names, answers, strict=True))
@@ -97,17 +101,27 @@ def open_session(model: Model, *, device: str = "auto", threads: int = 1) -> Ses
     spec = read_contract(session, source.name)
     source.require_unchanged()
     if providers.CUDA in got:
+        if spec.input == PICTURE:
+            return Session(source, spec, "cuda", got[0], cuda_note, threads, _run_on(session, spec), lambda: None)
         buffer = survive_forks(DeviceBuffer(runtime, session, "cuda"))
         return Session(source, spec, "cuda", got[0], cuda_note, threads, buffer.run, lambda: None)
-    open_wide = partial(_open_wide, runtime, source, threads)
-    return Session(source, spec, "cpu", got[0], cuda_note, threads, _plain(session), open_wide)
+    open_wide = partial(_open_wide, runtime, source, spec, threads)
+    return Session(source, spec, "cpu", got[0], cuda_note, threads, _run_on(session, spec), open_wide)
 
 
-def _plain(session: Any) -> Run:
-    return lambda names, faces: session.run(names, {"faces": faces})
+def _run_on(session: Any, spec: ModelSpec) -> Run:
+    def all_faces(names: list[str], faces: Images) -> list[Any]:
+        answers: list[Any] = session.run(names, {"faces": np.asarray(faces)})
+        return answers
+
+    def one_by_one(names: list[str], pictures: Images) -> list[Any]:
+        answers = [session.run(names, {"picture": picture[None]}) for picture in pictures]
+        return [np.concatenate(output) for output in zip(*answers, strict=True)]
+
+    return one_by_one if spec.input == PICTURE else all_faces
 
 
-def _open_wide(runtime: ModuleType, source: ModelSource, threads: int) -> Run | None:
+def _open_wide(runtime: ModuleType, source: ModelSource, spec: ModelSpec, threads: int) -> Run | None:
     """None for one thread, and where the file has changed: the ages of another model would be worse than a slow run."""
     if threads == 1 or not source.is_unchanged:
         return None
@@ -115,7 +129,7 @@ def _open_wide(runtime: ModuleType, source: ModelSource, threads: int) -> Run | 
         wide = open_inference(runtime, source, [providers.CPU], threads)
     except ModelError:  # it went away meanwhile
         return None
-    return _plain(wide) if source.is_unchanged else None
+    return _run_on(wide, spec) if source.is_unchanged else None
 
 
 def _create(runtime: ModuleType, source: ModelSource, wanted: list[str]) -> tuple[Any, str | None]:

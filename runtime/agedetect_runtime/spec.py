@@ -14,6 +14,7 @@ METADATA_KEY = "agedetect"
 SCHEMA = 1
 RESAMPLINGS = ("bilinear", "bicubic")
 HEADS = ("regression", "distribution")
+FACES, PICTURE = "faces", "picture"  # what a graph's input is called, and is
 MIN_AGE, MAX_AGE = 0.0, 116.0  # years: the labels that train and the ages that our heads answer with
 
 Template = tuple[tuple[float, float], ...]
@@ -34,8 +35,9 @@ class ModelSpec:
     """Everything that a client must know besides the graph.
 
     `image_size` is S of the graph's input `faces`, uint8 (B, S, S, 3), RGB; `resampling` is the Pillow filter
-    that training resized with. Ages are years. `coverage` is the nominal coverage of `low` and `high` (0.9: nine in
-    ten), None for a model without intervals. A model whose `head` is "distribution" also gives
+    that training resized with. Where `input` is "picture", the graph resizes: it takes one decoded picture of any
+    size, uint8 (1, H, W, 3), and uses its centre square. Ages are years. `coverage` is the nominal coverage of `low`
+    and `high` (0.9: nine in ten), None for a model without intervals. A model whose `head` is "distribution" also gives
     `probabilities`, (B, K): column k is the probability of `min_age + k` years, up to `max_age`. `template` is where
     the images that trained it have the eyes, the nose and the corners of the mouth, left to right as seen: (x, y) as
     shares of the side. `card` is the model card, Markdown; `provenance` is free JSON: where the model came from and how
@@ -48,6 +50,7 @@ class ModelSpec:
     min_age: float
     max_age: float
     precision: str = "float32"
+    input: str = FACES
     coverage: float | None = None
     head: str = "regression"
     template: Template = UTKFACE_TEMPLATE
@@ -65,6 +68,8 @@ class ModelSpec:
             raise ModelError(f"image_size {_shown(self.image_size)} is not a whole number from 16 to 4096")
         if self.resampling not in RESAMPLINGS:
             raise ModelError(f"resampling {_shown(self.resampling)} is not one of {', '.join(RESAMPLINGS)}")
+        if self.input not in (FACES, PICTURE):
+            raise ModelError(f"input {_shown(self.input)} is not one of {FACES}, {PICTURE}")
         if self.head not in HEADS:
             raise ModelError(f"head {_shown(self.head)} is not one of {', '.join(HEADS)}")
         if not (_is_number(self.min_age) and _is_number(self.max_age) and self.min_age < self.max_age):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -15,26 +17,36 @@ if TYPE_CHECKING:
     from agedetect_runtime.finding import Finding
 
 _ERROR_CELLS = 30  # left free after the ages, so that most reasons fit on the row
+_UTKFACE_NAME = re.compile(r"(\d{1,3})_[01]_(?:[0-4]_)?\d{8,}")
 _FACE_HEADING = f"{'face':>6} {'width x height':>15} {'at':<12} {'score':<5}"
 
 
 def write_table(
     file: TextIO, *, coverage: float | None = None, at_least: int | None = None, faces: bool = False
 ) -> Callable[[Result | Finding], None]:
-    """Write the heading and return the function that writes the rows of an image.
+    """The function that writes the rows of an image, before its first ones the heading.
 
     Without intervals an age is `34.2`; with them, of nominal coverage `coverage`, it is `34 (27-42)`. `at_least` adds
-    the probability of that age, `faces` which face of a photo it is, where and with which score.
+    the probability of that age, `faces` which face of a photo it is, where and with which score. Where the first
+    file is named as UTKFace's are, a column gives the true ages that such names begin with.
     """
     columns = [(_FACE_HEADING, _face)] if faces else []
     columns.append(("age".rjust(7), _age) if coverage is None else (_interval_heading(coverage), _age_and_interval))
     if at_least is not None:
         columns.append((f">={at_least}".rjust(7), partial(_probability, years=at_least)))
-    heading = "".join(title for title, _ in columns)
-    name_cells = max(20, min(60, shutil.get_terminal_size().columns - len(heading) - _ERROR_CELLS))
-    file.write(f"{'file'.ljust(name_cells)}{heading}".rstrip() + "\n")
+    name_cells = 0
+
+    def begin(first: Result | Finding) -> None:
+        nonlocal name_cells
+        if true_age(str(first.source)) is not None:
+            columns.insert(0, (" true", _true_age))
+        heading = "".join(title for title, _ in columns)
+        name_cells = max(20, min(60, shutil.get_terminal_size().columns - len(heading) - _ERROR_CELLS))
+        file.write(f"{'file'.ljust(name_cells)}{heading}".rstrip() + "\n")
 
     def write(written: Result | Finding) -> None:
+        if not name_cells:
+            begin(written)
         for row in rows_of(written):
             name = fit(printable(str(row.result.source)), name_cells)
             cells = "".join(cell(row) for _, cell in columns)
@@ -43,6 +55,12 @@ def write_table(
         file.flush()
 
     return write
+
+
+def true_age(path: str) -> int | None:
+    """The age that a file named as UTKFace's begins with, AGE_GENDER_RACE_TIME: the race is missing in some."""
+    match = _UTKFACE_NAME.match(os.path.basename(path))  # noqa: PTH119 (a Path for each row costs more)
+    return int(match[1]) if match else None
 
 
 def printable(text: str) -> str:
@@ -73,6 +91,11 @@ def _face(row: FaceRow) -> str:
     x, y, width, height = (round(length) for length in row.face.box)
     size, at = f"{width} x {height}", f"{x},{y}"
     return f"{row.number:>6} {size:>15} {at:<12} {row.face.score:<5.2f}"
+
+
+def _true_age(row: FaceRow) -> str:
+    age = true_age(str(row.result.source))
+    return ("" if age is None else str(age)).rjust(5)
 
 
 def _age(row: FaceRow) -> str:

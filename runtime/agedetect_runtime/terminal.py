@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import click
 
 from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.installing import install_command
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -59,5 +60,5 @@ def needs_extra(extra: str) -> Iterator[None]:
         if package.startswith("agedetect"):
             raise
         raise click.ClickException(
-            f'{package} is not installed; this command needs: pip install "agedetect[{extra}]"'
+            f"{package} is not installed; this command needs: {install_command(extra)}"
         ) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from malformed.damage import big_files, damaged_files, mistaken_files
 from malformed.formats import jpeg_files, other_files, png_files, tiff_files
-from malformed.notes import orientation_files, profile_files
+from malformed.notes import orientation_files, profile_files, text_files, xmp_files
 from malformed.outcomes import Files, Kind, a_file
 from malformed.places import names, places
 
@@ -19,6 +19,8 @@ FAMILIES: dict[str, Callable[[], Files]] = {
     "TIFF": tiff_files,
     "WebP, GIF, BMP and others": other_files,
     "EXIF": orientation_files,
+    "XMP": xmp_files,
+    "texts of a PNG": text_files,
     "colour profiles": profile_files,
     "truncated or modified": damaged_files,
     "content that differs from the suffix": mistaken_files,

@@ -15,7 +15,6 @@ from malformed.outcomes import (
     NEARLY,
     SEEN,
     TRUNCATED,
-    UNPACKED,
     Files,
     looks_like,
     refused,
@@ -30,7 +29,6 @@ from malformed.pictures import (
     chunk,
     encoded,
     palette_image,
-    png,
     png_header,
     tiff,
 )
@@ -85,6 +83,12 @@ def mistaken_files() -> Files:
     }
 
 
+def jpeg2000_header(width: int, height: int) -> bytes:
+    """A codestream of three 8-bit channels that ends where its first tile should begin (ISO/IEC 15444-1, A.5.1)."""
+    size = struct.pack(">HHIIIIIIIIH", 47, 0, width, height, 0, 0, width, height, 0, 0, 3) + b"\7\1\1" * 3
+    return b"\xff\x4f\xff\x51" + size + b"\xff\x90"
+
+
 def big_files() -> Files:
     """Bombs: a few bytes that ask for gigabytes. And big ones that are just within the limit."""
     limit = "the limit is 120000000"
@@ -95,7 +99,6 @@ def big_files() -> Files:
     frames = encoded(
         palette_image(), "GIF", save_all=True, append_images=[Image.new("P", (SIDE, SIDE), i) for i in range(200)]
     )
-    text = b"Comment\0\0" + zlib.compress(bytes(64 * 2**20))
     bilevel = zlib.compress(bytes(1251 * 10_000))
     grey = (GREY * 0 + 255)[:1, :1]
     strip = np.broadcast_to(COLOURS[0, :1], (1, 65_500, 3))
@@ -125,9 +128,9 @@ def big_files() -> Files:
         "screen of 65,535 x 65,535.gif": (screen + frame, refused(f"too large: 4294836225 pixels, {limit}")),
         "frame beyond its screen.gif": (wide_frame, refused(f"too large: 2500000000 pixels, {limit}")),
         "200 frames.gif": (frames, SEEN),
-        "text that unpacks to 64 MB.png": (
-            png(PICTURE, 8, 2, extra=chunk(b"zTXt", text)),
-            UNPACKED,
+        "100 megapixels of JPEG 2000.jp2": (
+            jpeg2000_header(10_000, 10_000),
+            refused("too large: 10000x10000 pixels of JPEG2000 take 2.50 GB to decode, the limit is 1.32"),
         ),
         "100 megapixels in 12 kB.png": (
             png_header(10_000, 10_000, 1, 0) + chunk(b"IDAT", bilevel) + chunk(b"IEND", b""),

@@ -30,12 +30,14 @@ from malformed.pictures import (
     chunk,
     encoded,
     grey_levels,
+    heic,
     ink_image,
     over_white,
     palette_image,
     png,
     png_header,
     rle8,
+    tga,
     tiff,
     without_adobe_marker,
 )
@@ -74,6 +76,18 @@ def png_files() -> Files:
             png(INDICES, 8, 3, extra=palette + chunk(b"tRNS", b"\0\xff\xff\xff")),
             looks_like(keyed),
         ),
+        "2-bit grey with a colour key.png": (
+            png(grey_levels(2)[0], 2, 0, extra=chunk(b"tRNS", b"\0\1")),
+            refused("unsupported: PNG of 2 bits with a transparent colour"),
+        ),
+        "in BT.2020 with PQ.png": (
+            png(rgb16, 16, 2, extra=chunk(b"cICP", bytes([9, 16, 0, 1]))),
+            refused("unsupported: PNG in the colour space 9/16 of H.273, not sRGB"),
+        ),
+        "linear light.png": (
+            png(PICTURE, 8, 2, extra=chunk(b"gAMA", struct.pack(">I", 100_000))),
+            refused("unsupported: PNG with a gamma of 1 or primaries other than sRGB's, and no profile"),
+        ),
         "interlaced RGB.png": (png(PICTURE, 8, 2, interlaced=True), SEEN),
         "interlaced 2-bit palette.png": (png(INDICES, 2, 3, interlaced=True, extra=palette), SEEN),
         "animated.png": (encoded(PICTURE, "PNG", save_all=True, append_images=[Image.new("RGB", (SIDE, SIDE))]), SEEN),
@@ -104,7 +118,7 @@ def jpeg_files() -> Files:
         "CMYK without Adobe's marker.jpg": (without_adobe_marker(cmyk), NEARLY),
         "12-bit.jpg": (
             plain.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
-            refused("damaged: cannot handle 12-bit layers", "truncated or damaged in its header"),
+            refused("unsupported: cannot handle 12-bit layers", "truncated or damaged in its header"),
         ),
         "two pictures in one.jpg": (
             encoded(PICTURE, "MPO", quality=95, save_all=True, append_images=[Image.new("RGB", (SIDE, SIDE))]),
@@ -124,8 +138,6 @@ def tiff_files() -> Files:
     grey32 = grey16.astype(np.int32) * 32767
     bw = Image.fromarray(BLACK_AND_WHITE).convert("1")
     alpha = np.full((SIDE, SIDE), 102, np.uint8)
-    lab = np.zeros((SIDE, SIDE, 3), np.uint8)  # TIFF's a and b are signed
-    lab[:, :, 0] = 255
     compressed: Files = {
         f"RGB, {name}.tif": (encoded(PICTURE, "TIFF", compression=name), SEEN)
         for name in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd")
@@ -148,7 +160,28 @@ def tiff_files() -> Files:
             tiff(rgb16.astype(">u2").tobytes(), bits=(16,) * 3, photometric=2, order=">"),
             SEEN,
         ),
-        "32-bit integers.tif": (encoded(Image.fromarray(grey32), "TIFF"), looks_like(GREY, ROUNDED_YEARS)),
+        "32-bit integers.tif": (
+            encoded(Image.fromarray(grey32), "TIFF"),
+            refused("unsupported: TIFF of 32-bit signed grey"),
+        ),
+        "16-bit grey, white is zero.tif": (
+            tiff((65535 - grey16).tobytes(), bits=(16,), photometric=0),
+            refused(r"unsupported: TIFF of 16-bit grey \(0 is white\)"),
+        ),
+        "16-bit planes.tif": (
+            tiff(
+                np.ascontiguousarray(rgb16.transpose(2, 0, 1)).tobytes(),
+                bits=(16,) * 3,
+                photometric=2,
+                strips=3,
+                t284=2,
+            ),
+            refused("unsupported: TIFF of 16-bit RGB in separate planes"),
+        ),
+        "float RGB.tif": (
+            tiff((PICTURE / np.float32(255)).tobytes(), bits=(32,) * 3, photometric=2, t339=3),
+            refused("unsupported: TIFF of 32-bit float RGB"),
+        ),
         "32-bit floats.tif": (
             encoded(Image.fromarray(GREY / np.float32(255)), "TIFF"),
             looks_like(GREY, ROUNDED_YEARS),
@@ -163,10 +196,13 @@ def tiff_files() -> Files:
             looks_like(over_white(alpha), ROUNDED_YEARS),
         ),
         "CMYK.tif": (encoded(ink_image(), "TIFF"), SEEN),
-        "YCbCr.tif": (encoded(Image.fromarray(PICTURE).convert("YCbCr"), "TIFF"), NEARLY),
+        "YCbCr.tif": (
+            encoded(Image.fromarray(PICTURE).convert("YCbCr"), "TIFF"),
+            refused("unsupported: TIFF of 8-bit YCbCr"),
+        ),
         "Lab.tif": (
-            encoded(Image.frombytes("LAB", (SIDE, SIDE), lab.tobytes()), "TIFF"),
-            looks_like(GREY * 0 + 255, LOSSY_YEARS),
+            encoded(Image.new("LAB", (SIDE, SIDE)), "TIFF"),
+            refused("unsupported: TIFF with photometric tag 8"),
         ),
         "planes.tif": (tiff(planes.tobytes(), bits=(8,) * 3, photometric=2, strips=3, t284=2), SEEN),
         "two pages.tif": (
@@ -174,7 +210,10 @@ def tiff_files() -> Files:
             SEEN,
         ),
         "big.tif": (encoded(PICTURE, "TIFF", big_tiff=True), SEEN),
-        "BigTIFF of no tags.tif": (b"II+\0\x08\0\0\0" + bytes(16), refused("not an image")),
+        "BigTIFF of no tags.tif": (
+            b"II+\0\x08\0\0\0" + bytes(16),
+            refused("truncated or damaged in its header"),
+        ),
         "a tag of 4 GB.tif": (
             encoded(GREY, "TIFF").replace(struct.pack("<HHI", 258, 3, 1), struct.pack("<HHI", 258, 3, 2**32 - 1)),
             ANYTHING,
@@ -185,7 +224,7 @@ def tiff_files() -> Files:
         ),
         "13 samples.tif": (
             tiff(bytes(13 * SIDE * SIDE), bits=(8,) * 13, photometric=2),
-            refused("truncated or damaged in its header"),
+            refused("unsupported: TIFF of RGB with 13 samples a pixel, 0 of them declared as extra"),
         ),
     }
 
@@ -201,6 +240,7 @@ def other_files() -> Files:
         | PICTURE[::-1, :, 2] >> 3
     )
     masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    masks32 = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     bgr = np.ascontiguousarray(PICTURE[:, :, ::-1])
     grey16 = grey_levels(16)[0]
     return {
@@ -223,6 +263,14 @@ def other_files() -> Files:
         "24-bit from the top.bmp": (bmp(bgr.tobytes(), bits=24, height=-SIDE), SEEN),
         "32-bit.bmp": (encoded(rgba, "BMP"), SEEN),
         "16-bit 5-6-5.bmp": (bmp(rgb565.tobytes(), bits=16, compression=3, masks=masks), looks_like(PICTURE, 4 * 0.35)),
+        "alpha that is 0 everywhere.bmp": (
+            bmp(np.dstack([bgr, alpha * 0])[::-1].tobytes(), bits=32, compression=3, header=56, masks=masks32),
+            refused("unsupported: its alpha is 0 everywhere, so nothing of it is visible"),
+        ),
+        "masks of 0.bmp": (
+            bmp(np.dstack([bgr, alpha])[::-1].tobytes(), bits=32, compression=3, header=56, masks=bytes(16)),
+            refused("unsupported: BMP of 32 bits with the masks 0 0 0 0"),
+        ),
         "RLE8.bmp": (bmp(rle8(), bits=8, compression=1, palette=BMP_PALETTE), SEEN),
         "P3.ppm": (f"P3 {SIDE} {SIDE} 255 {' '.join(map(str, PICTURE.ravel()))}".encode(), SEEN),
         "P6.ppm": (encoded(PICTURE, "PPM"), SEEN),
@@ -233,8 +281,25 @@ def other_files() -> Files:
         ),
         "bilevel.pbm": (encoded(Image.fromarray(BLACK_AND_WHITE).convert("1"), "PPM"), looks_like(BLACK_AND_WHITE)),
         "RGB.tga": (encoded(PICTURE, "TGA"), SEEN),
+        "16-bit.tga": (
+            tga(rgb565.tobytes(), depth=16),
+            refused("unsupported: TGA of type 2 with 16 bits a pixel, 0 in its palette"),
+        ),
+        "32-bit, no word of alpha.tga": (
+            tga(np.dstack([bgr, alpha])[::-1].tobytes(), depth=32),
+            refused("unsupported: TGA of 32 bits a pixel that does not say what its last 8 bits are"),
+        ),
+        "32-bit.tga": (
+            tga(np.dstack([bgr, alpha])[::-1].tobytes(), depth=32, descriptor=8),
+            half_seen,
+        ),
         "run lengths.tga": (encoded(PICTURE, "TGA", compression="tga_rle"), SEEN),
         "icon.ico": (encoded(PICTURE, "ICO", sizes=[(SIDE, SIDE)]), SEEN),
+        "dark 16-bit.pgm": (  # below 256 in all, and not 8-bit for that
+            f"P5 {SIDE} {SIDE} 65535\n".encode() + GREY.astype(">u2").tobytes(),
+            looks_like(np.rint(GREY / 257).astype(np.uint8)),
+        ),
+        "HEIC.heic": (heic(), NEARLY),
         "lossless.jp2": (encoded(PICTURE, "JPEG2000"), SEEN),
         "lossy.avif": (encoded(PICTURE, "AVIF", quality=95, subsampling="4:4:4"), NEARLY),
     }

@@ -50,8 +50,10 @@ def refused(*reasons: str) -> Outcome:
 SEEN = looks_like(PICTURE)
 NEARLY = looks_like(PICTURE, LOSSY_YEARS)
 DAMAGED = "damaged: .+"
-UNPACKED = refused("damaged: Decompressed data too large for PngImagePlugin.MAX_TEXT_CHUNK")
-ANYTHING = Outcome(0.0, float("inf"), ("truncated", "truncated or damaged in its header", "not an image", DAMAGED))
+UNSUPPORTED = "unsupported: .+"
+ANYTHING = Outcome(
+    0.0, float("inf"), ("truncated", "truncated or damaged in its header", "not an image", DAMAGED, UNSUPPORTED)
+)
 TRUNCATED = refused("truncated", "truncated or damaged in its header")
 
 Files = dict[str, tuple[bytes, Outcome]]

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from pillow_heif import from_pillow
 
 from agedetect_runtime.images import load_face
 from agedetect_runtime.spec import METADATA_KEY
@@ -167,12 +168,32 @@ def tiff(
 
 
 def bmp(
-    pixels: bytes, *, bits: int, compression: int = 0, height: int = SIDE, masks: bytes = b"", palette: bytes = b""
+    pixels: bytes,
+    *,
+    bits: int,
+    compression: int = 0,
+    height: int = SIDE,
+    masks: bytes = b"",
+    palette: bytes = b"",
+    header: int = 40,
 ) -> bytes:
-    """A BMP with a header of 40 bytes; a negative height is top-down."""
+    """A BMP with a header of 40 bytes, or of 56 that holds its masks; a negative height is top-down."""
     offset = 14 + 40 + len(masks) + len(palette)
-    info = struct.pack("<IiiHHIIiiII", 40, SIDE, height, 1, bits, compression, len(pixels), 0, 0, len(palette) // 4, 0)
-    return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + info + masks + palette + pixels
+    sizes = struct.pack(
+        "<IiiHHIIiiII", header, SIDE, height, 1, bits, compression, len(pixels), 0, 0, len(palette) // 4, 0
+    )
+    return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + sizes + masks + palette + pixels
+
+
+def tga(pixels: bytes, *, depth: int, descriptor: int = 0) -> bytes:
+    """True colours, from the bottom row; the descriptor says how many bits are alpha."""
+    return struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, SIDE, SIDE, depth, descriptor) + pixels
+
+
+def heic() -> bytes:
+    file = io.BytesIO()
+    from_pillow(Image.fromarray(PICTURE)).save(file, quality=95, chroma=444)
+    return file.getvalue()
 
 
 def rle8() -> bytes:

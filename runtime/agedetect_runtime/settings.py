@@ -1,0 +1,100 @@
+"""What a call of `agedetect-infer` asks for, checked before anything is read or written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.report import FORMATS, format_of
+
+_STANDARD_OUTPUT = Path("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options of `agedetect-infer`, by their names. Those that contradict each other raise click.UsageError."""
+
+    faces: tuple[str, ...]
+    model: Path
+    output: Path | None
+    form: str | None
+    force: bool
+    resume: bool
+    report: Path | None
+    annotate: Path | None
+    at_least: int | None
+    find_faces: bool
+    largest: bool
+    detector: Path | None
+    device: str
+    batch_size: int | None
+    threads: int | None
+    image_seconds: float
+    benchmark: bool
+    strict: bool
+    quiet: bool
+
+    def __post_init__(self) -> None:
+        if self.file is not None and format_of(self.file, self.form) is None:
+            suffixes = ", ".join(f".{name}" for name in FORMATS)
+            raise _wrong("output", f"{self.file}: the suffix is not one of {suffixes}; choose one, or add --format")
+        if self.file is None and self.form == "parquet":
+            raise _wrong("format", "parquet needs a file: --output NAME.parquet")
+        if self.resume and self.file is None:
+            raise _wrong("resume", "it needs the --output of the interrupted job")
+        if self.resume and self.force:
+            raise _wrong("resume", "it continues a job, and --force starts it over: omit one of them")
+        if self.resume and self.annotate:
+            raise _wrong("annotate", "it starts afresh: omit --resume")
+        if self.benchmark and (self.file or self.report or self.annotate or self.threads or self.batch_size):
+            raise _wrong(
+                "benchmark", "it writes no ages, and tries threads and batch sizes by itself: omit the options for them"
+            )
+        for name, value in (("largest", self.largest), ("detector", self.detector)):
+            if value and not self.find_faces:
+                raise _wrong(name, "it needs --find-faces")
+
+    @property
+    def file(self) -> Path | None:
+        """Where rows go; None for standard output."""
+        return None if self.output == _STANDARD_OUTPUT else self.output
+
+    @property
+    def format(self) -> str | None:
+        """As asked for; None where it follows from the suffix, or from what standard output is."""
+        return "csv" if self.form is None and self.output == _STANDARD_OUTPUT else self.form
+
+    def check_places(self) -> None:
+        """Raise AgedetectError for a file that would be replaced without --force."""
+        resumed = self.file if self.resume else None  # which `partfile` looks after
+        for place in (self.file, self.report):
+            exists = place is not None and os.path.exists(place)  # noqa: PTH110 (Path's raises where a folder is closed)
+            if exists and place != resumed and not self.force:
+                raise AgedetectError(f"{place}: already exists; use --force to replace it, or choose another name")
+
+    def metadata(self) -> dict[str, object]:
+        """What the rows depend on besides the images: rows of two models don't go into one table."""
+        from agedetect_runtime.providers import version_of
+
+        known: dict[str, object] = {
+            "model": _digest(self.model),
+            "--at-least": self.at_least,
+            "version of agedetect": version_of("agedetect"),
+        }
+        if self.detector is None:
+            return known
+        return {**known, "detector": _digest(self.detector), "--largest": self.largest}
+
+
+def _wrong(option: str, what: str) -> click.BadParameter:
+    return click.BadParameter(what, param_hint=f"'--{option}'")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

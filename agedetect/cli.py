@@ -267,6 +267,7 @@ def promote_command(model: str, data: Path | None, margin: float, first: bool, r
     click.echo(f"{decision.name} version {decision.version}: {done}: {decision.reason}")
     if not decision.moved:
         sys.exit(_NOT_PROMOTED)
+    click.echo(f"{would}the champion, too: {decision.export}" if decision.export else "no export of it is registered")
 
 
 @main.command("crop")

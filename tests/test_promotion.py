@@ -20,10 +20,13 @@ from agedetect.cli import main
 from agedetect.errors import DataError
 from agedetect.evaluation.predictions import Predictions, read_predictions, write_predictions
 from agedetect.evaluation.promotion import Judgement, judge
+from agedetect.tracking.exported import register_export
+from agedetect.tracking.reading import load_registered_model
 from agedetect.tracking.registry import log_model, register
 from export_source import draw_pixels, small_model, small_spec
 from export_store import tracking
 from imaginary_faces import imaginary_faces
+from registered_pictures import NAME, write_licensed_model
 
 AGES = np.random.default_rng(0).uniform(1, 80, 600)
 FACES = imaginary_faces(AGES.tolist(), groups=True)
@@ -162,6 +165,22 @@ def test_the_life_of_a_champion(client: MlflowClient) -> None:
         1,
         "Error: agedetect version 1: it was not promoted over another version\n",
     )
+
+
+def test_the_alias_of_the_export_follows(client: MlflowClient, tmp_path: Path) -> None:
+    file = write_licensed_model(tmp_path / "model.onnx")
+
+    def champion_of_exports() -> str:
+        return str(client.get_registered_model(NAME).aliases.get("champion"))
+
+    for number, answer in enumerate((CHAMPION, answers(4 * NOISE)), 1):
+        add_version(answer)
+        register_export(load_registered_model("models:/agedetect@candidate"), file, NAME)
+        done = promote(*(["--first"] if number == 1 else []))
+        assert done.stdout.endswith(f"the champion, too: models:/{NAME}/{number}\n")
+        assert champion_of_exports() == str(number)
+    assert promote("--rollback").exit_code == 0
+    assert champion_of_exports() == "1"
 
 
 def test_what_cannot_be_compared_is_one_line_and_changes_nothing(client: MlflowClient) -> None:

@@ -27,6 +27,7 @@ from agedetect_runtime import AgeEstimator, ModelError, ModelSpec
 from agedetect_runtime.detectorfile import cached_detector
 from agedetect_runtime.pyfunc import COLUMN, CONFIG, DETECTOR, MODEL
 
+EXPORTED_AS = "exported_as"  # a tag of the source: the address of its export
 _NAME = "onnx"  # among the models of a run
 
 # What serving needs. The runtime itself is not on a package index: its code travels with the model.
@@ -134,7 +135,7 @@ def _link(source: RegisteredModel, spec: ModelSpec, name: str, number: str) -> N
     client.update_model_version(name, number, description=text)
     client.update_registered_model(name, description=text)
     if source.registered_name and source.version:
-        client.set_model_version_tag(source.registered_name, source.version, "exported_as", here)
+        client.set_model_version_tag(source.registered_name, source.version, EXPORTED_AS, here)
         before = client.get_model_version(source.registered_name, source.version).description or ""
         client.update_model_version(
             source.registered_name, source.version, description=description_of(f"Exported as {here}.\n\n{before}")

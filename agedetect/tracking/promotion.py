@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from agedetect.evaluation.predictions import Predictions, read_predictions
 from agedetect.evaluation.promotion import MARGIN, judge
 from agedetect.evaluation.subset import choose_faces
 from agedetect.reports.text import verdict
+from agedetect.tracking.exported import EXPORTED_AS
 from agedetect.tracking.reading import RegisteredModel, load_registered_model
 from agedetect.tracking.registry import LONGEST_DESCRIPTION
 from agedetect.tracking.store import download, not_found, one_line
@@ -35,13 +36,15 @@ Answers = Callable[[RegisteredModel], Predictions]  # a model's answers for the 
 class Decision:
     """What was decided about a version of a registered model, and `reason`, one line.
 
-    `moved` says whether the alias stands somewhere else now, or would without a dry run.
+    `moved` says whether the alias stands somewhere else now, or would without a dry run; `export` is the address of the
+    version's registered export, whose alias follows, None where it has none.
     """
 
     name: str
     version: str
     moved: bool
     reason: str
+    export: str | None = None
 
 
 def promote(
@@ -78,9 +81,7 @@ def promote(
         )
         reason = "; ".join((verdict(judgement.comparison), *judgement.objections))
         decision = Decision(name, version, judgement.favourable, reason)
-    if not dry_run:
-        _write(decision, before)
-    return decision
+    return _carried_out(decision, before, dry_run)
 
 
 def rollback(name: str, *, dry_run: bool = False) -> Decision:
@@ -92,11 +93,9 @@ def rollback(name: str, *, dry_run: bool = False) -> Decision:
     if before is None:
         raise ModelError(f"{name} version {version}: it was not promoted over another version")
     _version(name, before)
-    decision = Decision(name, before, True, f"rolled back from version {version}")
     if not dry_run:
-        _write(decision, None)
         _note(name, version, "rolled back", f"version {before} is the champion again")
-    return decision
+    return _carried_out(Decision(name, before, True, f"rolled back from version {version}"), None, dry_run)
 
 
 def answers_on(data: Path) -> Answers:
@@ -138,6 +137,23 @@ def _test_predictions(model: RegisteredModel) -> Predictions:
             raise DataError(
                 f"{model.name}: its run has no test predictions: {error}; give faces with --data"
             ) from error
+
+
+def _carried_out(decision: Decision, before: str | None, dry_run: bool) -> Decision:
+    export = _version(decision.name, decision.version).tags.get(EXPORTED_AS) if decision.moved else None
+    if not dry_run:
+        _write(decision, before)
+        if export:
+            _move(export)
+    return replace(decision, export=export)
+
+
+def _move(export: str) -> None:
+    name, _, version = export.removeprefix("models:/").rpartition("/")
+    try:
+        MlflowClient().set_registered_model_alias(name, CHAMPION, version)
+    except MlflowException as error:
+        raise RunError(f"{export}: the alias {CHAMPION} was not moved to this export: {one_line(error)}") from error
 
 
 def _write(decision: Decision, before: str | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from importlib import import_module
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -21,11 +22,11 @@ def is_heif(start: bytes) -> bool:
 def open_heif(file: BinaryIO) -> Image.Image:
     """Read its header; it is turned upright by its own transform. Raises ImageError where pillow-heif is missing."""
     try:
-        from pillow_heif import HeifImageFile
+        decoder: Any = import_module("pillow_heif")  # whose functions have no types
     except ImportError as error:
         raise ImageError("unsupported: HEIC, without its decoder; pip install pillow-heif") from error
     try:
-        image: Image.Image = HeifImageFile(file)
+        image: Image.Image = decoder.HeifImageFile(file)
     except SyntaxError as error:
         raise ImageError("truncated or damaged in its header") from error
     return image

@@ -267,7 +267,10 @@ def promote_command(model: str, data: Path | None, margin: float, first: bool, r
     click.echo(f"{decision.name} version {decision.version}: {done}: {decision.reason}")
     if not decision.moved:
         sys.exit(_NOT_PROMOTED)
-    click.echo(f"{would}the champion, too: {decision.export}" if decision.export else "no export of it is registered")
+    if decision.export:
+        click.echo(f"{would}the champion, too: {decision.export}")
+    elif decision.orphan:
+        click.echo(f"models:/{decision.orphan} has no champion now: register an export of version {decision.version}")
 
 
 @main.command("crop")

@@ -1,6 +1,6 @@
 """`python -m benchmarks.clients MODEL FACES`: what other engines' arithmetic and other resizes cost, in years.
 
-It takes a trained model and needs the extra `clients`. Every row is compared with the runtime, face by face.
+It takes a trained model and needs the extra `external`. Every row is compared with the runtime, face by face.
 """
 
 from __future__ import annotations

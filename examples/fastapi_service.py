@@ -15,6 +15,8 @@ from starlette.concurrency import run_in_threadpool
 
 from agedetect_runtime import AgeEstimator, ImageError
 
+MOST_BYTES = 50_000_000  # of a body: more than any phone's photo
+
 app = FastAPI()
 estimator = AgeEstimator(os.environ["AGEDETECT_MODEL"])
 
@@ -26,10 +28,14 @@ def health() -> str:
 
 @app.post("/age")
 async def age(request: Request) -> dict[str, float | None]:
-    """In years; `low` and `high` bound it. 400 with the reason for what is no image."""
-    image = await request.body()
+    """In years; `low` and `high` bound it. 400 with the reason for what is no image, 413 for what is too long."""
+    image = bytearray()
+    async for part in request.stream():
+        image += part
+        if len(image) > MOST_BYTES:
+            raise HTTPException(413, f"more than {MOST_BYTES:,} bytes")
     try:
-        estimate = await run_in_threadpool(estimator.predict, image)
+        estimate = await run_in_threadpool(estimator.predict, bytes(image))
     except ImageError as error:
         raise HTTPException(400, str(error)) from error
     return {"age": estimate.age, "low": estimate.low, "high": estimate.high}

@@ -13,10 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
-from benchmarks.clients import main as benchmark
 from conftest import ROOT, command_environment
 from export_source import Store
 
@@ -113,6 +110,9 @@ def test_the_javascript_block_prints_the_age(package: str, exported: Path, envir
 
 def test_the_triton_configuration_fits_its_schema_and_the_model(exported: Path) -> None:
     (block,) = blocks("pbtxt")
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
     config = text_format.Parse(block, model_config_pb2.ModelConfig())
     about = json.loads((exported / "model.onnx.json").read_text())
     (given,) = config.input
@@ -124,6 +124,8 @@ def test_the_triton_configuration_fits_its_schema_and_the_model(exported: Path) 
 
 
 def test_the_benchmark_prints_the_table_of_the_document(exported: Path) -> None:
+    from benchmarks.clients import main as benchmark
+
     result = CliRunner().invoke(benchmark, [str(exported / "model.onnx"), str(exported / "golden")])
     assert result.exit_code == 0, result.output
     rows = [line.split("|")[1].strip() for line in result.output.splitlines()]

@@ -182,6 +182,12 @@ def test_the_alias_of_the_export_follows(client: MlflowClient, tmp_path: Path) -
     assert promote("--rollback").exit_code == 0
     assert champion_of_exports() == "1"
 
+    add_version(answers(3 * NOISE))  # without an export: what was served as the champion no longer is
+    assert f"models:/{NAME} has no champion now: register an export of version 3" in promote().stdout
+    assert champion_of_exports() == "None"
+    description = client.get_model_version("agedetect", "2").description or ""
+    assert description.count("## Promotion") == description.count("Exported as") == 1
+
 
 def test_what_cannot_be_compared_is_one_line_and_changes_nothing(client: MlflowClient) -> None:
     add_version(CHAMPION)

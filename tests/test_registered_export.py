@@ -305,3 +305,6 @@ def test_an_alias_that_mlflow_refuses_is_one_line(store: Store, file: Path) -> N
     with pytest.raises(ModelError, match=r"^other: the exported model was not registered: .*alias") as caught:
         register_export(source, file, "other", ["a b/c"])
     assert "\n" not in str(caught.value)
+    assert MlflowClient().search_model_versions("name = 'other'") == []
+    before = MlflowClient().get_model_version_by_alias("agedetect", "candidate").tags.get("exported_as", "")
+    assert not before.startswith("models:/other/")

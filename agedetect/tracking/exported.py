@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -52,10 +53,14 @@ def register_export(source: RegisteredModel, file: Path, name: str, aliases: Seq
     """
     try:
         found = _log(source, file, name)
+        try:
+            for alias in aliases:
+                MlflowClient().set_registered_model_alias(name, alias, found)
+        except MlflowException:
+            MlflowClient().delete_model_version(name, found)
+            raise
         with AgeEstimator(file, device="cpu") as estimator:
             _link(source, estimator.spec, name, found)
-        for alias in aliases:
-            MlflowClient().set_registered_model_alias(name, alias, found)
     except (MlflowException, OSError) as error:
         raise ModelError(f"{name}: the exported model was not registered: {one_line(error)}") from error
     except ModuleNotFoundError as error:
@@ -137,6 +142,7 @@ def _link(source: RegisteredModel, spec: ModelSpec, name: str, number: str) -> N
     if source.registered_name and source.version:
         client.set_model_version_tag(source.registered_name, source.version, EXPORTED_AS, here)
         before = client.get_model_version(source.registered_name, source.version).description or ""
+        rest = re.sub(r"^Exported as \S+\.\n\n", "", before, flags=re.MULTILINE)
         client.update_model_version(
-            source.registered_name, source.version, description=description_of(f"Exported as {here}.\n\n{before}")
+            source.registered_name, source.version, description=description_of(f"Exported as {here}.\n\n{rest}")
         )

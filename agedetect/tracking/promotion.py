@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from agedetect.evaluation.predictions import Predictions, read_predictions
 from agedetect.evaluation.promotion import MARGIN, judge
 from agedetect.evaluation.subset import choose_faces
 from agedetect.reports.text import verdict
+from agedetect.tracking.address import Address
 from agedetect.tracking.exported import EXPORTED_AS
 from agedetect.tracking.reading import RegisteredModel, load_registered_model
 from agedetect.tracking.registry import LONGEST_DESCRIPTION
@@ -37,7 +39,8 @@ class Decision:
     """What was decided about a version of a registered model, and `reason`, one line.
 
     `moved` says whether the alias stands somewhere else now, or would without a dry run; `export` is the address of the
-    version's registered export, whose alias follows, None where it has none.
+    version's registered export, whose alias follows, None where it has none; `orphan` is then the name that the last
+    champion's export is registered under, which has no champion until this version is exported.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Decision:
     moved: bool
     reason: str
     export: str | None = None
+    orphan: str | None = None
 
 
 def promote(
@@ -140,20 +144,35 @@ def _test_predictions(model: RegisteredModel) -> Predictions:
 
 
 def _carried_out(decision: Decision, before: str | None, dry_run: bool) -> Decision:
-    export = _version(decision.name, decision.version).tags.get(EXPORTED_AS) if decision.moved else None
+    if not decision.moved:
+        if not dry_run:
+            _write(decision, before)
+        return decision
+    last = _champion(decision.name)
+    old = _export_of(decision.name, last) if last else None
+    new = _export_of(decision.name, decision.version)
     if not dry_run:
         _write(decision, before)
-        if export:
-            _move(export)
-    return replace(decision, export=export)
+        _move(old, new)
+    orphan = old.name if old and (new is None or new.name != old.name) else None
+    return replace(decision, export=new.uri if new else None, orphan=orphan)
 
 
-def _move(export: str) -> None:
-    name, _, version = export.removeprefix("models:/").rpartition("/")
+def _export_of(name: str, version: str) -> Address | None:
+    tags: dict[str, str] = _version(name, version).tags
+    return Address.parse(tags[EXPORTED_AS]) if EXPORTED_AS in tags else None
+
+
+def _move(old: Address | None, new: Address | None) -> None:
+    """The old champion's export must not be served as the champion, whether the new one has an export or not."""
+    client = MlflowClient()
     try:
-        MlflowClient().set_registered_model_alias(name, CHAMPION, version)
+        if old and old.name and CHAMPION in client.get_registered_model(old.name).aliases:
+            client.delete_registered_model_alias(old.name, CHAMPION)
+        if new and new.name and new.version:
+            client.set_registered_model_alias(new.name, CHAMPION, new.version)
     except MlflowException as error:
-        raise RunError(f"{export}: the alias {CHAMPION} was not moved to this export: {one_line(error)}") from error
+        raise RunError(f"the alias {CHAMPION} was not moved to the export: {one_line(error)}") from error
 
 
 def _write(decision: Decision, before: str | None) -> None:
@@ -177,8 +196,7 @@ def _note(name: str, version: str, word: str, reason: str) -> None:
     client.set_model_version_tag(name, version, VERDICT_TAG, word)
     client.set_model_version_tag(name, version, REASON_TAG, reason)
     card = client.get_model_version(name, version).description or ""
-    if card.startswith(_HEADING):
-        card = card.partition("\n\n")[2].partition("\n\n")[2]
+    card = re.sub(rf"^{_HEADING}\n\n.*\n\n", "", card, flags=re.MULTILINE)
     today = datetime.now(UTC).date().isoformat()
     text = f"{_HEADING}\n\n{word.capitalize()} on {today}: {reason}.\n\n{card}"
     client.update_model_version(name, version, description=text[:LONGEST_DESCRIPTION])

@@ -81,6 +81,18 @@ def test_names_are_kept_below_a_folder_and_never_collide(model: Path, tmp_path: 
     assert copies == ["a-2.jpg", "a.jpg", "b.tif-2.png", "b.tif.png", "more/a-2.jpg", "more/a.jpg"]
 
 
+@pytest.mark.parametrize("name", ["photos//{}.png", "photos/../photos/{}.png", "photos/more/../../{}.png"])
+def test_a_copy_is_in_its_folder_however_the_path_is_written(model: Path, tmp_path: Path, name: str) -> None:
+    photos = tmp_path / "photos"
+    unique = f"agedetect-{tmp_path.name}"  # a copy in the root would replace nothing
+    for path in (photos / "more" / "b.png", photos / f"{unique}.png", tmp_path / f"{unique}.png"):
+        save_noise(path, 1)
+    written = f"{tmp_path}/{name.format(unique)}"
+    assert infer(photos, written, "--onnx", model, "--annotate", tmp_path / "deep" / "out").exit_code == 0
+    copies = sorted(str(path.relative_to(tmp_path / "deep")) for path in (tmp_path / "deep").rglob("*.png"))
+    assert copies == [f"out/{unique}-2.png", f"out/{unique}.png", "out/more/b.png"]
+
+
 def test_a_folder_with_something_in_it_or_among_the_pictures_is_refused(model: Path, tmp_path: Path) -> None:
     save_noise(tmp_path / "photos" / "a.png", 1)
     for folder, reason in ((tmp_path, "is not empty"), (tmp_path / "photos" / "out", "choose a folder outside")):

@@ -30,9 +30,9 @@ class Annotator:
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         """Raises AgedetectError for a folder that holds something, or that lies among the pictures."""
         self._folder = folder
-        self._tops = [os.path.join(argument, "") for argument in arguments if is_folder(argument)]  # noqa: PTH118
+        self._tops = [_normal(argument) for argument in arguments if is_folder(argument)]
         for top in self._tops:
-            if folder.resolve().is_relative_to(Path(top).resolve()):
+            if folder.resolve().is_relative_to(top.resolve()):
                 raise AgedetectError(f"{folder}: is in {top}, whose images are read; choose a folder outside")
         with in_one_line(str(folder)):
             folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +64,9 @@ class Annotator:
 
     def _place(self, source: str) -> Path:
         """The picture's name, with .png behind it where its format isn't kept, and -2, -3 ... where it is taken."""
-        below = [source.removeprefix(top) for top in self._tops if source.startswith(top)]
-        path = self._folder / min(below, key=len, default=os.path.basename(source))  # noqa: PTH119
+        picture = _normal(source)
+        below = [picture.relative_to(top) for top in self._tops if picture.is_relative_to(top)]
+        path = self._folder / min(below, key=lambda rest: len(rest.parts), default=Path(picture.name))
         if path.suffix.lower() not in _KEPT:
             path = path.with_name(f"{path.name}.png")
         number, taken = 1, path
@@ -73,6 +74,11 @@ class Annotator:
             number += 1
             path = taken.with_stem(f"{taken.stem}-{number}")
         return path
+
+
+def _normal(path: str) -> Path:
+    """Absolute, without `..` and doubled slashes; links stay."""
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def age_text(row: FaceRow) -> str:

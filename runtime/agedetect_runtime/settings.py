@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.partfile import paths_of
 from agedetect_runtime.report import FORMATS, format_of
 
 _STANDARD_OUTPUT = Path("-")
@@ -69,8 +70,20 @@ class Settings:
         """As asked for; None where it follows from the suffix, or from what standard output is."""
         return "csv" if self.form is None and self.output == _STANDARD_OUTPUT else self.form
 
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """The real path of each file that the job writes, beside the option that it is for."""
+        rows = [] if self.file is None else [("--output", str(path)) for path in paths_of(self.file)]
+        return rows if self.report is None else [*rows, ("--report", os.path.realpath(self.report))]
+
     def check_places(self) -> None:
-        """Raise AgedetectError for a file that would be replaced without --force."""
+        """Raise AgedetectError for two files in one place, and for one that would be replaced without --force."""
+        taken = {} if self.detector is None else {os.path.realpath(self.detector): "--detector"}
+        taken[os.path.realpath(self.model)] = "--onnx"
+        for option, path in self.written:
+            if path in taken:
+                raise AgedetectError(f"{path}: {option} would replace what {taken[path]} needs; choose another name")
+            taken[path] = option
         resumed = self.file if self.resume else None  # which `partfile` looks after
         for place in (self.file, self.report):
             exists = place is not None and os.path.exists(place)  # noqa: PTH110 (Path's raises where a folder is closed)

@@ -353,6 +353,16 @@ def test_an_output_that_exists_is_replaced_by_force_alone(faces: Path, model: Pa
     assert len(rows(output.read_text())) == 5
 
 
+def test_a_quiet_strict_job_says_why_it_exits_1(faces: Path, model: Path) -> None:
+    call = ("--onnx", model, "--strict", "--quiet")
+    failed = infer(faces, *call)
+    (faces / "more" / "film.mov").touch()
+    omitted = infer(faces / "more", *call)
+    assert (failed.exit_code, failed.stderr.startswith("4 images, 1 failed, ")) == (1, True)
+    assert (omitted.exit_code, omitted.stderr.startswith("1 image, 0 failed, 1 file omitted by suffix")) == (1, True)
+    assert infer(faces / "b.png", *call).stderr == ""
+
+
 @pytest.mark.parametrize(
     ("output", "report", "words"),
     [

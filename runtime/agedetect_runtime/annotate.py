@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agedetect_runtime.errors import AgedetectError, ImageError
 from agedetect_runtime.images import open_rgb
-from agedetect_runtime.listing import is_folder
+from agedetect_runtime.listing import Omitted, is_folder
 from agedetect_runtime.partfile import in_one_line
 from agedetect_runtime.rows import FaceRow, rows_of
 
@@ -30,6 +30,7 @@ class Annotator:
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         """Raises AgedetectError for a folder that holds something, or that lies among the pictures."""
         self._folder = folder
+        self.missing = Omitted("without a copy")
         self._tops = [_normal(argument) for argument in arguments if is_folder(argument)]
         for top in self._tops:
             if folder.resolve().is_relative_to(top.resolve()):
@@ -40,27 +41,27 @@ class Annotator:
                 raise AgedetectError(f"{folder}: is not empty; choose a new folder")
 
     def add(self, answer: Result | Finding) -> None:
-        """A copy, in the original size and upright, of a picture that has an age.
-
-        Raises AgedetectError where it can't be written, or the picture can no longer be read.
-        """
+        """A copy, in the original size and upright, of a picture that has an age; in `missing`, where there is none."""
         rows = [row for row in rows_of(answer) if row.result.error is None]
         if not rows:
             return
         try:
             picture = open_rgb(answer.source)
-        except ImageError as error:
-            raise AgedetectError(f"{answer.source!s}: has no copy, since it can no longer be read: {error}") from error
+        except ImageError as error:  # deleted since, or larger than what is read for its age alone
+            self.missing.add(f"{answer.source!s}: {error}")
+            return
         for row in rows:
             _draw(picture, row)
-        path = self._place(str(answer.source))
-        with in_one_line(str(path)):
+        try:
+            path = self._place(str(answer.source))
             path.parent.mkdir(parents=True, exist_ok=True)
             kind = _KEPT.get(path.suffix.lower(), "PNG")
             options = (
                 {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
             )
             picture.save(path, kind, **options)
+        except OSError as error:
+            self.missing.add(f"{answer.source!s}: its copy cannot be written: {(error.strerror or str(error)).lower()}")
 
     def _place(self, source: str) -> Path:
         """The picture's name, with .png behind it where its format isn't kept, and -2, -3 ... where it is taken."""

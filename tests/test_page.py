@@ -206,6 +206,7 @@ def test_the_page_of_a_resumed_job_says_what_it_lacks(model: Path, tmp_path: Pat
     assert infer(*call, stdin=first + "\0").exit_code == 1  # a list that breaks off: its rows are kept
     assert part.read_text().count("\n") == 3
     save_noise(tmp_path / "c.png", 2)
+    (tmp_path / "page.html").write_text("of the job before")
     done = infer(*call, "--resume", "--report", tmp_path / "page.html", stdin=first + f"{tmp_path}/c.png\n")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert done.exit_code == 0

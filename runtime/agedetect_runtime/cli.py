@@ -31,7 +31,9 @@ from agedetect_runtime.terminal import Quantity, one_line_errors
     help="What to write; Parquet needs pyarrow.  [default: the output's suffix; csv on standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace an --output or --report that exists already.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted job with the same --output.")
+@click.option(
+    "--resume", is_flag=True, help="Continue an interrupted job with the same --output; a --report is replaced."
+)
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -77,17 +77,17 @@ class Settings:
         return rows if self.report is None else [*rows, ("--report", os.path.realpath(self.report))]
 
     def check_places(self) -> None:
-        """Raise AgedetectError for two files in one place, and for one that would be replaced without --force."""
+        """Raise AgedetectError for two files in one place, and for a file that this call may not replace."""
         taken = {} if self.detector is None else {os.path.realpath(self.detector): "--detector"}
         taken[os.path.realpath(self.model)] = "--onnx"
         for option, path in self.written:
             if path in taken:
                 raise AgedetectError(f"{path}: {option} would replace what {taken[path]} needs; choose another name")
             taken[path] = option
-        resumed = self.file if self.resume else None  # which `partfile` looks after
+        if self.force or self.resume:  # whose output `partfile` looks after
+            return
         for place in (self.file, self.report):
-            exists = place is not None and os.path.exists(place)  # noqa: PTH110 (Path's raises where a folder is closed)
-            if exists and place != resumed and not self.force:
+            if place is not None and os.path.exists(place):  # noqa: PTH110 (Path's raises where a folder is closed)
                 raise AgedetectError(f"{place}: already exists; use --force to replace it, or choose another name")
 
     def metadata(self) -> dict[str, object]:

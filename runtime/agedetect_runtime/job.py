@@ -83,7 +83,7 @@ def _estimate(
         form=settings.format,
         coverage=estimator.spec.coverage,
         at_least=settings.at_least,
-        metadata=None if settings.file is None else settings.metadata(),
+        metadata=None if settings.file is None else settings.metadata(estimator.digest),
         resume=settings.resume,
         faces=settings.find_faces,
     ) as report:

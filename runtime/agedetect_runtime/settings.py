@@ -90,12 +90,12 @@ class Settings:
             if place is not None and os.path.exists(place):  # noqa: PTH110 (Path's raises where a folder is closed)
                 raise AgedetectError(f"{place}: already exists; use --force to replace it, or choose another name")
 
-    def metadata(self) -> dict[str, object]:
-        """What the rows depend on besides the images: rows of two models don't go into one table."""
+    def metadata(self, model: str) -> dict[str, object]:
+        """What the rows depend on besides the images: rows of two models, told by their SHA-256, don't mix."""
         from agedetect_runtime.providers import version_of
 
         known: dict[str, object] = {
-            "model": _digest(self.model),
+            "model": model,
             "--at-least": self.at_least,
             "version of agedetect": version_of("agedetect"),
         }

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
-from agedetect_runtime.annotate import age_text
+from agedetect_runtime.annotate import Annotator, age_text
 from agedetect_runtime.cli import main
 from agedetect_runtime.estimate import Estimate
 from agedetect_runtime.rows import FaceRow
@@ -79,6 +79,40 @@ def test_names_are_kept_below_a_folder_and_never_collide(model: Path, tmp_path: 
     assert done.exit_code == 0
     copies = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     assert copies == ["a-2.jpg", "a.jpg", "b.tif-2.png", "b.tif.png", "more/a-2.jpg", "more/a.jpg"]
+
+
+def test_a_copy_that_cannot_be_made_is_told_and_stops_nothing(model: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 250 + ".tif")  # no file system takes it with .png behind it
+    for path in (long, tmp_path / "a.png"):
+        save_noise(path, 1)
+    call = (long, tmp_path / "a.png", "--onnx", model, "--output", tmp_path / "ages.csv", "--annotate")
+    for folder, strict in (("out", ()), ("strict", ("--strict",))):
+        done = infer(*call, tmp_path / folder, *strict, "--force")
+        told = f"2 images, 0 failed, 1 file without a copy ({long}: its copy cannot be written: file name too long), "
+        assert (done.exit_code, done.stderr.startswith(told)) == (len(strict), True)
+        assert (tmp_path / "ages.csv").read_text().count("\n") == 3
+        assert [path.name for path in (tmp_path / folder).iterdir()] == ["a.png"]
+
+
+def test_a_picture_that_is_deleted_after_its_age_is_known_has_no_copy(tmp_path: Path) -> None:
+    save_noise(tmp_path / "a.png", 1)
+    annotator = Annotator(tmp_path / "out", [])
+    for name in ("gone.png", "a.png"):
+        annotator.add(Estimate(str(tmp_path / name), 34.0))
+    assert annotator.missing.paths == [f"{tmp_path}/gone.png: no such file"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["photos//{}.png", "photos/../photos/{}.png", "photos/more/../../{}.png"])
+def test_a_copy_is_in_its_folder_however_the_path_is_written(model: Path, tmp_path: Path, name: str) -> None:
+    photos = tmp_path / "photos"
+    unique = f"agedetect-{tmp_path.name}"  # a copy in the root would replace nothing
+    for path in (photos / "more" / "b.png", photos / f"{unique}.png", tmp_path / f"{unique}.png"):
+        save_noise(path, 1)
+    written = f"{tmp_path}/{name.format(unique)}"
+    assert infer(photos, written, "--onnx", model, "--annotate", tmp_path / "deep" / "out").exit_code == 0
+    copies = sorted(str(path.relative_to(tmp_path / "deep")) for path in (tmp_path / "deep").rglob("*.png"))
+    assert copies == [f"out/{unique}-2.png", f"out/{unique}.png", "out/more/b.png"]
 
 
 def test_a_folder_with_something_in_it_or_among_the_pictures_is_refused(model: Path, tmp_path: Path) -> None:

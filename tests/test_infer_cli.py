@@ -353,6 +353,36 @@ def test_an_output_that_exists_is_replaced_by_force_alone(faces: Path, model: Pa
     assert len(rows(output.read_text())) == 5
 
 
+def test_a_quiet_strict_job_says_why_it_exits_1(faces: Path, model: Path) -> None:
+    call = ("--onnx", model, "--strict", "--quiet")
+    failed = infer(faces, *call)
+    (faces / "more" / "film.mov").touch()
+    omitted = infer(faces / "more", *call)
+    assert (failed.exit_code, failed.stderr.startswith("4 images, 1 failed, ")) == (1, True)
+    assert (omitted.exit_code, omitted.stderr.startswith("1 image, 0 failed, 1 file omitted by suffix")) == (1, True)
+    assert infer(faces / "b.png", *call).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("output", "report", "words"),
+    [
+        ("ages.csv", "more/../ages.csv", "ages.csv: --report would replace what --output needs"),
+        ("ages.csv", "ages.csv.part", "ages.csv.part: --report would replace what --output needs"),
+        ("ages.csv", "model.json", "model.json: --report would replace what --onnx needs"),
+        ("model.json", "ages.html", "model.json: --output would replace what --onnx needs"),
+        ("ages.csv", "link.html", "ages.csv: --report would replace what --output needs"),
+    ],
+)
+def test_two_files_in_one_place_are_refused(faces: Path, model: Path, output: str, report: str, words: str) -> None:
+    copy = faces / "model.json"
+    copy.write_bytes(model.read_bytes())
+    (faces / "link.html").symlink_to("ages.csv")
+    done = infer(faces, "--onnx", copy, "--output", faces / output, "--report", faces / report, "--force")
+    assert (done.exit_code, done.stderr) == (1, f"Error: {faces}/{words}; choose another name\n")
+    assert copy.read_bytes() == model.read_bytes()
+    assert not (faces / "ages.csv").exists()
+
+
 def test_force_does_not_drop_the_rows_of_an_interrupted_job(faces: Path, model: Path, tmp_path: Path) -> None:
     part = tmp_path / "ages.csv.part"
     part.write_text("file,age,low,high,error\na.png,1.0,,,\n")

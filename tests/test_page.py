@@ -17,8 +17,11 @@ from PIL import Image
 from agedetect_runtime import sampling
 from agedetect_runtime.cli import main
 from agedetect_runtime.estimate import Estimate, Failure
+from agedetect_runtime.estimator import AgeEstimator
+from agedetect_runtime.pagewriter import PageWriter
 from agedetect_runtime.rows import FaceRow
 from agedetect_runtime.sampling import FAILURES, OTHER_REASONS, ROWS, Reservoir, Sample
+from agedetect_runtime.settings import Settings
 from agedetect_runtime.thumbnails import thumbnails
 from tiny_detector import draw, write_tiny_detector
 from tiny_images import save_noise
@@ -197,6 +200,28 @@ def test_a_page_is_replaced_by_force_alone(model: Path, tmp_path: Path) -> None:
     assert "<!doctype html>" in (tmp_path / "page.html").read_text()
 
 
+def test_the_page_names_the_model_that_was_open_and_not_what_its_file_is_now(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(model.read_bytes())
+    save_noise(tmp_path / "a.png", 1)
+    call = ["a.png", "--onnx", str(copy), "--report", str(tmp_path / "page.html")]
+    settings = main.make_context("agedetect-infer", call).params
+    with AgeEstimator(copy, device="cpu") as estimator:
+        page = PageWriter(tmp_path / "page.html", Settings(**settings), estimator)
+        page.sample.add(estimator.predict(tmp_path / "a.png"))
+        copy.unlink()
+        page.write("1 image", 0)
+    assert hashlib.sha256(model.read_bytes()).hexdigest() in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_job(model: Path, tmp_path: Path) -> None:
+    save_noise(tmp_path / "a.png", 1)
+    (tmp_path / "file").touch()
+    done = infer(tmp_path / "a.png", "--onnx", model, "--report", tmp_path / "file" / "page.html")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{tmp_path}/file/page.html: cannot be written: " in done.stderr
+
+
 def test_the_page_of_a_resumed_job_says_what_it_lacks(model: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         save_noise(tmp_path / name, 1)
@@ -206,6 +231,7 @@ def test_the_page_of_a_resumed_job_says_what_it_lacks(model: Path, tmp_path: Pat
     assert infer(*call, stdin=first + "\0").exit_code == 1  # a list that breaks off: its rows are kept
     assert part.read_text().count("\n") == 3
     save_noise(tmp_path / "c.png", 2)
+    (tmp_path / "page.html").write_text("of the job before")
     done = infer(*call, "--resume", "--report", tmp_path / "page.html", stdin=first + f"{tmp_path}/c.png\n")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert done.exit_code == 0

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from agedetect_runtime.errors import AgedetectError, ImageError
 from agedetect_runtime.images import open_rgb
-from agedetect_runtime.listing import is_folder
+from agedetect_runtime.listing import Omitted, is_folder
 from agedetect_runtime.partfile import in_one_line
 from agedetect_runtime.rows import FaceRow, rows_of
 
@@ -30,9 +30,10 @@ class Annotator:
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         """Raises AgedetectError for a folder that holds something, or that lies among the pictures."""
         self._folder = folder
-        self._tops = [os.path.join(argument, "") for argument in arguments if is_folder(argument)]  # noqa: PTH118
+        self.missing = Omitted("without a copy")
+        self._tops = [_normal(argument) for argument in arguments if is_folder(argument)]
         for top in self._tops:
-            if folder.resolve().is_relative_to(Path(top).resolve()):
+            if folder.resolve().is_relative_to(top.resolve()):
                 raise AgedetectError(f"{folder}: is in {top}, whose images are read; choose a folder outside")
         with in_one_line(str(folder)):
             folder.mkdir(parents=True, exist_ok=True)
@@ -40,32 +41,33 @@ class Annotator:
                 raise AgedetectError(f"{folder}: is not empty; choose a new folder")
 
     def add(self, answer: Result | Finding) -> None:
-        """A copy, in the original size and upright, of a picture that has an age.
-
-        Raises AgedetectError where it can't be written, or the picture can no longer be read.
-        """
+        """A copy, in the original size and upright, of a picture that has an age; in `missing`, where there is none."""
         rows = [row for row in rows_of(answer) if row.result.error is None]
         if not rows:
             return
         try:
             picture = open_rgb(answer.source)
-        except ImageError as error:
-            raise AgedetectError(f"{answer.source!s}: has no copy, since it can no longer be read: {error}") from error
+        except ImageError as error:  # deleted since, or larger than what is read for its age alone
+            self.missing.add(f"{answer.source!s}: {error}")
+            return
         for row in rows:
             _draw(picture, row)
-        path = self._place(str(answer.source))
-        with in_one_line(str(path)):
+        try:
+            path = self._place(str(answer.source))
             path.parent.mkdir(parents=True, exist_ok=True)
             kind = _KEPT.get(path.suffix.lower(), "PNG")
             options = (
                 {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
             )
             picture.save(path, kind, **options)
+        except OSError as error:
+            self.missing.add(f"{answer.source!s}: its copy cannot be written: {(error.strerror or str(error)).lower()}")
 
     def _place(self, source: str) -> Path:
         """The picture's name, with .png behind it where its format isn't kept, and -2, -3 ... where it is taken."""
-        below = [source.removeprefix(top) for top in self._tops if source.startswith(top)]
-        path = self._folder / min(below, key=len, default=os.path.basename(source))  # noqa: PTH119
+        picture = _normal(source)
+        below = [picture.relative_to(top) for top in self._tops if picture.is_relative_to(top)]
+        path = self._folder / min(below, key=lambda rest: len(rest.parts), default=Path(picture.name))
         if path.suffix.lower() not in _KEPT:
             path = path.with_name(f"{path.name}.png")
         number, taken = 1, path
@@ -73,6 +75,11 @@ class Annotator:
             number += 1
             path = taken.with_stem(f"{taken.stem}-{number}")
         return path
+
+
+def _normal(path: str) -> Path:
+    """Absolute, without `..` and doubled slashes; links stay."""
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def age_text(row: FaceRow) -> str:

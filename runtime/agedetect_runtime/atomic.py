@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agedetect_runtime.errors import AgedetectError
@@ -17,12 +18,25 @@ def write_whole(path: Path, data: str | bytes) -> None:
     (`surrogateescape`). Raises AgedetectError where the file can't be written, and leaves no temporary file.
     """
     content = data.encode(errors="surrogateescape") if isinstance(data, str) else data
+    with _beside(path) as (beside, place):
+        beside.write_bytes(content)
+        beside.replace(place)
+
+
+def check_place(path: Path) -> None:
+    """Raise AgedetectError where `write_whole` can't write. Missing folders are created, and no file is left."""
+    with _beside(path) as (beside, _):
+        beside.touch()
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[tuple[Path, Path]]:
+    """A temporary file and the place to rename it to."""
     place = Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for a loop of links
     beside = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(place)
+        yield beside, place
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise AgedetectError(

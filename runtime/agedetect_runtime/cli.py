@@ -31,7 +31,9 @@ from agedetect_runtime.terminal import Quantity, one_line_errors
     help="What to write; Parquet needs pyarrow.  [default: the output's suffix; csv on standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace an --output or --report that exists already.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted job with the same --output.")
+@click.option(
+    "--resume", is_flag=True, help="Continue an interrupted job with the same --output; a --report is replaced."
+)
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -89,8 +91,10 @@ from agedetect_runtime.terminal import Quantity, one_line_errors
     is_flag=True,
     help="Only find the fastest --batch-size and --threads for these images on this machine: a minute or so.",
 )
-@click.option("--strict", is_flag=True, help="Exit 1 if any image failed, not only if all did, or a file was omitted.")
-@click.option("--quiet", is_flag=True, help="Print no progress, notes or closing line, only errors.")
+@click.option("--strict", is_flag=True, help="Exit 1 also if one image failed or has no copy, or a file was omitted.")
+@click.option(
+    "--quiet", is_flag=True, help="Print no progress, notes or closing line, only errors and why --strict exits 1."
+)
 @click.option(
     "--about",
     type=click.Path(path_type=Path),

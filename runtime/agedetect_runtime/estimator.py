@@ -175,6 +175,11 @@ class AgeEstimator:
         with opened.callers:
             return opened.session.run(faces, probabilities=probabilities, all_threads=opened.callers.one)
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the model, in hex. Raises ModelError where its file changed before this was first read."""
+        return self._model.source.digest
+
     def close(self) -> None:
         """Release the memory of the model and the detector; what is called later raises AgedetectError."""
         self._model.close()

@@ -47,7 +47,7 @@ def run(settings: Settings) -> int:
         tally = _estimate(estimator, paths, total, settings, omitted)
     if tally.images == tally.failed:
         raise AgedetectError(tally.reason(listed=settings.faces == ("-",)))
-    return 1 if settings.strict and (tally.failed or omitted.count) else 0
+    return 1 if settings.strict and tally.is_incomplete else 0
 
 
 def _open(settings: Settings) -> AgeEstimator:
@@ -75,6 +75,7 @@ def _estimate(
     """Write every result, the closing line, and what else was asked for."""
     page = None if settings.report is None else _page_writer(settings.report, settings, estimator)
     annotator = None if settings.annotate is None else _annotator(settings.annotate, settings)
+    passed_over = [omitted, *([annotator.missing] if annotator else [])]
     watchers = [*([page.sample.add] if page else []), *([annotator.add] if annotator else [])]
     with report_to(
         settings.file,
@@ -82,11 +83,11 @@ def _estimate(
         form=settings.format,
         coverage=estimator.spec.coverage,
         at_least=settings.at_least,
-        metadata=None if settings.file is None else settings.metadata(),
+        metadata=None if settings.file is None else settings.metadata(estimator.digest),
         resume=settings.resume,
         faces=settings.find_faces,
     ) as report:
-        tally = Tally(report.done_before, report.failed_before, done_before=report.done_before)
+        tally = Tally(report.done_before, report.failed_before, done_before=report.done_before, omitted=passed_over)
         start = time.perf_counter()
         left = None if total is None else total - report.done_before
         with _progress(_answers(estimator, settings, report.missing), left, settings) as shown:
@@ -99,8 +100,8 @@ def _estimate(
             raise AgedetectError("-: no paths on standard input")
         seconds = time.perf_counter() - start
     device = f"{estimator.device} ({estimator.provider})"
-    closing = tally.closing_line(seconds, device, omitted, count_faces=settings.find_faces)
-    if not settings.quiet:
+    closing = tally.closing_line(seconds, device, count_faces=settings.find_faces)
+    if not settings.quiet or (settings.strict and tally.is_incomplete) or (annotator and annotator.missing.count):
         click.echo(closing, err=True)
     if page is not None:
         page.write(closing, report.done_before)

@@ -27,8 +27,9 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass
 class Omitted:
-    """Files in folders that no suffix tells to be images: how many, and the first of them."""
+    """Files that the job passed over: how many, and the first of them. By default those that `list_images` finds."""
 
+    why: str = "omitted by suffix"
     count: int = 0
     paths: list[str] = field(default_factory=list)
 
@@ -46,7 +47,7 @@ class Omitted:
             return ""
         files = "1 file" if self.count == 1 else f"{self.count} files"
         more = ", ..." if self.count > len(self.paths) else ""
-        return f"{files} omitted by suffix ({', '.join(printable(name_text(path)) for path in self.paths)}{more})"
+        return f"{files} {self.why} ({', '.join(printable(name_text(path)) for path in self.paths)}{more})"
 
 
 def list_images(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agedetect_runtime.atomic import write_whole
+from agedetect_runtime.atomic import check_place, write_whole
 from agedetect_runtime.page import page
 from agedetect_runtime.providers import version_of
 from agedetect_runtime.sampling import Sample
@@ -25,7 +25,10 @@ class PageWriter:
     """Give every result to `sample.add`, then call `write`."""
 
     def __init__(self, place: Path, settings: Settings, estimator: AgeEstimator) -> None:
+        """Raises AgedetectError where the page can't be written: before the job, not behind it."""
+        check_place(place)
         self._place, self._settings, self._estimator = place, settings, estimator
+        self._digest = estimator.digest  # of the model that is open: its file may be another by the end
         self.sample = Sample()
 
     def write(self, summary: str, done_before: int) -> None:
@@ -34,7 +37,7 @@ class PageWriter:
         pictures = thumbnails(self.sample.rows, threads=estimator.threads, image_seconds=settings.image_seconds)
         facts = {
             "model": f"{settings.model.name}: {_described(estimator.spec)}",
-            "model's SHA-256": str(settings.metadata()["model"]),
+            "model's SHA-256": self._digest,
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by agedetect {version_of('agedetect')}",
         }

@@ -35,6 +35,12 @@ class Place(NamedTuple):
     bytes: int
 
 
+def paths_of(output: Path) -> tuple[Path, Path, Path]:
+    """The final place, NAME.part and NAME.part.json."""
+    place = Path(os.path.realpath(output))  # a link stays a link; Path's own raises where it leads in circles
+    return place, place.with_name(f"{place.name}.part"), place.with_name(f"{place.name}.part.json")
+
+
 class PartFile:
     """The growing file of one job. A context manager: whatever stops the job, the rows written so far stay."""
 
@@ -44,9 +50,7 @@ class PartFile:
         Raises AgedetectError where the file can't be written, or where another process is writing it.
         """
         self._output = output
-        self._place = Path(os.path.realpath(output))  # a link stays a link; Path's own raises where it leads in circles
-        self._path = self._place.with_name(f"{self._place.name}.part")
-        self._metadata_path = self._place.with_name(f"{self._place.name}.part.json")
+        self._place, self._path, self._metadata_path = paths_of(output)
         self._heading = heading.encode()
         self._is_whole = is_whole
         self._done_before = 0

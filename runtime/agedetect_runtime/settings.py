@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from agedetect_runtime.errors import AgedetectError
+from agedetect_runtime.partfile import paths_of
 from agedetect_runtime.report import FORMATS, format_of
 
 _STANDARD_OUTPUT = Path("-")
@@ -69,20 +70,32 @@ class Settings:
         """As asked for; None where it follows from the suffix, or from what standard output is."""
         return "csv" if self.form is None and self.output == _STANDARD_OUTPUT else self.form
 
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """The real path of each file that the job writes, beside the option that it is for."""
+        rows = [] if self.file is None else [("--output", str(path)) for path in paths_of(self.file)]
+        return rows if self.report is None else [*rows, ("--report", os.path.realpath(self.report))]
+
     def check_places(self) -> None:
-        """Raise AgedetectError for a file that would be replaced without --force."""
-        resumed = self.file if self.resume else None  # which `partfile` looks after
+        """Raise AgedetectError for two files in one place, and for a file that this call may not replace."""
+        taken = {} if self.detector is None else {os.path.realpath(self.detector): "--detector"}
+        taken[os.path.realpath(self.model)] = "--onnx"
+        for option, path in self.written:
+            if path in taken:
+                raise AgedetectError(f"{path}: {option} would replace what {taken[path]} needs; choose another name")
+            taken[path] = option
+        if self.force or self.resume:  # whose output `partfile` looks after
+            return
         for place in (self.file, self.report):
-            exists = place is not None and os.path.exists(place)  # noqa: PTH110 (Path's raises where a folder is closed)
-            if exists and place != resumed and not self.force:
+            if place is not None and os.path.exists(place):  # noqa: PTH110 (Path's raises where a folder is closed)
                 raise AgedetectError(f"{place}: already exists; use --force to replace it, or choose another name")
 
-    def metadata(self) -> dict[str, object]:
-        """What the rows depend on besides the images: rows of two models don't go into one table."""
+    def metadata(self, model: str) -> dict[str, object]:
+        """What the rows depend on besides the images: rows of two models, told by their SHA-256, don't mix."""
         from agedetect_runtime.providers import version_of
 
         known: dict[str, object] = {
-            "model": _digest(self.model),
+            "model": model,
             "--at-least": self.at_least,
             "version of agedetect": version_of("agedetect"),
         }

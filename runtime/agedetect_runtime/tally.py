@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """What became of the images: `failed` have no age, `done_before` have rows of the job that is resumed."""
+    """What became of the images: `failed` have no age, `done_before` have rows of the job that is resumed.
+
+    `omitted` are the files that have no row, and the images that have no copy.
+    """
 
     images: int = 0
     failed: int = 0
     faces: int = 0
     done_before: int = 0
     first_failure: tuple[str, str] | None = None  # path and reason
+    omitted: Sequence[Omitted] = ()
 
     def add(self, answer: Result | Finding) -> None:
         rows = rows_of(answer)
@@ -33,11 +38,15 @@ class Tally:
         if reason is not None and self.first_failure is None:
             self.first_failure = str(answer.source), reason
 
-    def closing_line(self, seconds: float, device: str, omitted: Omitted, *, count_faces: bool) -> str:
+    @property
+    def is_incomplete(self) -> bool:
+        return self.failed > 0 or any(files.count for files in self.omitted)
+
+    def closing_line(self, seconds: float, device: str, *, count_faces: bool) -> str:
         images = "image" if self.images == 1 else "images"
         before = f" ({self.done_before} of them done before)" if self.done_before else ""
         found = f", {self.faces} {'face' if self.faces == 1 else 'faces'} found" if count_faces else ""
-        also = f", {omitted}" if omitted.count else ""
+        also = "".join(f", {files}" for files in self.omitted if files.count)
         rate = (self.images - self.done_before) / seconds
         return f"{self.images} {images}{before}, {self.failed} failed{found}{also}, {rate:.1f} images/s on {device}"
 

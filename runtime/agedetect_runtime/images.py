@@ -23,7 +23,7 @@ from agedetect_runtime.errors import ImageError
 from agedetect_runtime.memory import decoding, reserve
 from agedetect_runtime.modes import to_rgb
 from agedetect_runtime.orientation import turn_of
-from agedetect_runtime.png import without_text
+from agedetect_runtime.png import is_about_text, without_text
 from agedetect_runtime.sources import Source, read_encoded
 from agedetect_runtime.tiff import check_directory
 from agedetect_runtime.truncation import truncation_is_an_error
@@ -142,8 +142,8 @@ def _decode(file: BinaryIO, size: int, max_pixels: int, enough: int | None) -> O
     try:
         with open_encoded(file, size) as image:
             return _to_rgb(image, max_pixels, enough)
-    except Exception:
-        plain = without_text(file)  # Pillow refuses a PNG for its texts, which are no part of the picture
+    except (ImageError, SyntaxError, ValueError) as error:
+        plain = without_text(file) if is_about_text(error) else None  # texts are no part of the picture
         if plain is None:
             raise
     with open_encoded(plain, size) as image:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from agedetect_runtime import memory
 from agedetect_runtime.annotate import Annotator
+from agedetect_runtime.detection import FaceBox
 from agedetect_runtime.errors import ImageError
 from agedetect_runtime.estimate import Estimate
 from agedetect_runtime.finding import FoundFace
@@ -132,7 +133,7 @@ def test_whoever_decodes_an_image_waits_for_room(path: str, tmp_path: Path, monk
     monkeypatch.setattr(memory, "MAX_BYTES", ROOM_FOR_ONE)
     photo = tmp_path / "photo.png"
     BIG.save(photo)
-    found = FoundFace((0, 0, 90, 90), np.zeros((5, 2), np.float32), 0.9, Estimate(str(photo), 30.0))
+    found = FoundFace(FaceBox(0, 0, 90, 90), np.zeros((5, 2), np.float32), 0.9, Estimate(str(photo), 30.0))
     use: dict[str, Callable[[], object]] = {
         "picture": lambda: load_picture(photo),
         "copy": lambda: Annotator(tmp_path / "copies", []).add(found.estimate),

@@ -6,16 +6,24 @@ import io
 import struct
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from agedetect_runtime import memory
+from agedetect_runtime.annotate import Annotator
+from agedetect_runtime.detection import FaceBox
 from agedetect_runtime.errors import ImageError
-from agedetect_runtime.images import load_face, open_rgb
+from agedetect_runtime.estimate import Estimate
+from agedetect_runtime.finding import FoundFace
+from agedetect_runtime.images import load_face, load_picture, open_rgb
 from agedetect_runtime.memory import decoding, reserve
 from agedetect_runtime.pipeline import stream
+from agedetect_runtime.rows import FaceRow
+from agedetect_runtime.thumbnails import thumbnails
 from malformed.damage import jpeg2000_header
 from memory_peak import peak_bytes, plain
 
@@ -118,6 +126,63 @@ def test_small_images_wait_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         other.start()
         other.join(10)
         assert not other.is_alive()
+
+
+@pytest.mark.parametrize("path", ["picture", "copy", "thumbnail"])
+def test_whoever_decodes_an_image_waits_for_room(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MAX_BYTES", ROOM_FOR_ONE)
+    photo = tmp_path / "photo.png"
+    BIG.save(photo)
+    found = FoundFace(FaceBox(0, 0, 90, 90), np.zeros((5, 2), np.float32), 0.9, Estimate(str(photo), 30.0))
+    use: dict[str, Callable[[], object]] = {
+        "picture": lambda: load_picture(photo),
+        "copy": lambda: Annotator(tmp_path / "copies", []).add(found.estimate),
+        "thumbnail": lambda: thumbnails([FaceRow(found.estimate, 1, found)], threads=1, image_seconds=30),
+    }
+    user = threading.Thread(target=use[path])
+    with decoding():
+        reserve(BIG, BIG.size)
+        user.start()
+        deadline = time.monotonic() + 10
+        while not memory._waiting and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert memory._waiting
+    user.join(10)
+    assert not user.is_alive()
+    assert memory._held == {}
+
+
+def test_the_thread_that_gives_up_others_does_not_wait_for_them_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MAX_BYTES", ROOM_FOR_ONE)
+
+    def copy() -> None:
+        with decoding(patience=0.1):
+            reserve(BIG, BIG.size)
+
+    writer = threading.Thread(target=copy, daemon=True)
+    with decoding():
+        reserve(BIG, BIG.size)
+        writer.start()
+        writer.join(10)
+        assert not writer.is_alive()
+
+
+def test_a_picture_is_answered_before_its_thread_loads_another() -> None:
+    held, most, lock = 0, 0, threading.Lock()
+
+    def count(by: int) -> None:
+        nonlocal held, most
+        with lock:
+            held += by
+            most = max(most, held)
+
+    def answer(numbers: Sequence[int], _: object) -> Sequence[int]:
+        time.sleep(0.01)
+        count(-1)
+        return numbers
+
+    assert list(stream(range(30), lambda _: count(1), answer, threads=3, batch_size=1)) == list(range(30))
+    assert 1 <= most <= 3  # not the eight batches that are taken ahead
 
 
 @pytest.mark.slow

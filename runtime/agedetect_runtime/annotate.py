@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from agedetect_runtime.errors import AgedetectError, ImageError
 from agedetect_runtime.images import open_rgb
 from agedetect_runtime.listing import Omitted, is_folder
+from agedetect_runtime.memory import decoding
 from agedetect_runtime.partfile import in_one_line
 from agedetect_runtime.rows import FaceRow, rows_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from agedetect_runtime.finding import Finding
 
 _KEPT = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+_PATIENCE_SECONDS = 30.0  # an image that never ends is given up by the thread that writes the copies
 _COLOUR, _BACK = (255, 255, 255), (180, 60, 0)
 _LARGEST_TEXT, _SMALLEST_TEXT = 1 / 12, 8  # of the shorter side; pixels
 
@@ -46,7 +48,8 @@ class Annotator:
         if not rows:
             return
         try:
-            picture = open_rgb(answer.source)
+            with decoding(patience=_PATIENCE_SECONDS):
+                picture = open_rgb(answer.source)
         except ImageError as error:  # deleted since, or larger than what is read for its age alone
             self.missing.add(f"{answer.source!s}: {error}")
             return

@@ -15,7 +15,7 @@ from agedetect_runtime.detectorfile import detector_file
 from agedetect_runtime.errors import ImageError, ModelError
 from agedetect_runtime.estimate import Estimate, Failure, Result, results
 from agedetect_runtime.finding import CutFaces, Finding, FoundFace, cut_faces, findings
-from agedetect_runtime.images import load_face, open_rgb
+from agedetect_runtime.images import load_face, load_picture
 from agedetect_runtime.modelsource import Model
 from agedetect_runtime.openmodel import OpenModel, opening
 from agedetect_runtime.pipeline import Loaded, stream
@@ -230,7 +230,7 @@ class AgeEstimator:
 
     def _load(self, source: Source) -> NDArray[np.uint8]:
         if self.spec.input == PICTURE:
-            return np.array(open_rgb(source))
+            return load_picture(source)
         return load_face(source, self.spec.image_size, self.spec.resampling)
 
     def _results(self, batch: Sequence[Source], loaded: Sequence[Loaded], *, probabilities: bool) -> list[Result]:

@@ -63,6 +63,12 @@ def load_face(source: Source, image_size: int, resampling: str, *, max_pixels: i
     return np.array(face if opened.shrunk == 1 or opened.turn is None else face.transpose(opened.turn))
 
 
+@decoding()
+def load_picture(source: Source) -> NDArray[np.uint8]:
+    """The whole of an image, for a model that resizes: (H, W, 3) uint8. Raises ImageError as `open_rgb` does."""
+    return np.array(open_rgb(source))
+
+
 def open_rgb(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open an image upright (EXIF orientation applied) as 8-bit RGB, transparency over white, first frame.
 

@@ -23,6 +23,7 @@ _SMALL = 20_000_000  # not worth waiting for
 
 _changed = threading.Condition()
 _held: dict[int, int] = {}  # bytes, by thread; 0 while it decodes nothing large
+_patience: dict[int, float | None] = {}  # seconds, by thread
 _waiting: set[int] = set()
 
 
@@ -31,6 +32,7 @@ def _forget_other_threads() -> None:
     global _changed
     _changed = threading.Condition()
     _held.clear()
+    _patience.clear()
     _waiting.clear()
 
 
@@ -39,11 +41,14 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which doesn't fork
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
-    """While this thread decodes an image and uses its pixels: `reserve` waits in it until there is room."""
+def decoding(patience: float | None = None) -> Iterator[None]:
+    """While this thread decodes an image and uses its pixels: `reserve` waits in it until there is room.
+
+    For at most `patience` seconds, after which it goes on without: for a thread that others wait for.
+    """
     thread = threading.get_ident()
     with _changed:
-        _held[thread] = 0
+        _held[thread], _patience[thread] = 0, patience
     try:
         yield
     finally:
@@ -70,7 +75,7 @@ def reserve(image: Image.Image, full_size: tuple[int, int]) -> None:
         _changed.notify_all()
         if need > _SMALL:
             _waiting.add(thread)
-            _changed.wait_for(lambda: sum(_held.values()) + need <= MAX_BYTES)
+            _changed.wait_for(lambda: sum(_held.values()) + need <= MAX_BYTES, _patience[thread])
             _waiting.discard(thread)
             _held[thread] = need
 
@@ -98,5 +103,5 @@ def give_up(thread: int | None) -> None:
     """Give back what a thread holds: it is done, or will perhaps never be."""
     with _changed:
         if thread is not None and thread in _held:
-            del _held[thread]
+            del _held[thread], _patience[thread]
             _changed.notify_all()

@@ -11,6 +11,7 @@ from PIL import Image
 from agedetect_runtime.detection import ENOUGH_PIXELS
 from agedetect_runtime.finding import NO_FACE
 from agedetect_runtime.images import load_face
+from agedetect_runtime.memory import decoding
 from agedetect_runtime.photo import Photo
 from agedetect_runtime.pipeline import stream
 from agedetect_runtime.sources import Source
@@ -50,6 +51,7 @@ def thumbnails(rows: Sequence[FaceRow], *, threads: int, image_seconds: float) -
     return [next(pictures.get(str(row.result.source), iter(())), None) for row in rows]
 
 
+@decoding()
 def _pictures(order: _Order) -> list[bytes]:
     if None in order.boxes:
         return [_jpeg(Image.fromarray(load_face(order.source, SIDE, "bilinear")))] * len(order.boxes)

@@ -363,6 +363,22 @@ def test_a_quiet_strict_job_says_why_it_exits_1(faces: Path, model: Path) -> Non
     assert infer(faces / "b.png", *call).stderr == ""
 
 
+def test_the_files_of_the_job_itself_are_not_omitted(faces: Path, model: Path) -> None:
+    folder = faces / "more"
+    call = (folder, "--onnx", model, "--strict", "--output", folder / "ages.csv", "--report", folder / "ages.html")
+    assert infer(*call).exit_code == 0
+    done = infer(*call, "--force")
+    assert (done.exit_code, "omitted" in done.stderr) == (0, False)
+    for name in ("ages.csv", "ages.csv.part", "ages.csv.part.json"):
+        (folder / name).write_bytes(b"")
+    (folder / "ages.csv").unlink()
+    resumed = infer(*call, "--resume")
+    assert (resumed.exit_code, "omitted" in resumed.stderr) == (0, False)
+    (folder / "more").mkdir()
+    (folder / "more" / "ages.csv").touch()  # another's
+    assert "1 file omitted by suffix" in infer(*call, "--force").stderr
+
+
 @pytest.mark.parametrize(
     ("output", "report", "words"),
     [

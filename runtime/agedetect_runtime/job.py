@@ -34,7 +34,7 @@ def run(settings: Settings) -> int:
     """The exit code. Raises AgedetectError for what can't be done, and where no image could be used."""
     settings.check_places()
     with _quiet_pillow():
-        omitted = Omitted()
+        omitted = Omitted(own=[path for _, path in settings.written])
         paths, total = list_images(settings.faces, sys.stdin.buffer if sys.stdin else None, omitted)
         if settings.find_faces and settings.detector is None:
             from agedetect_runtime.detectorfile import detector_file

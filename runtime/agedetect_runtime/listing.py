@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,13 +27,19 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass
 class Omitted:
-    """Files that the job passed over: how many, and the first of them. By default those that `list_images` finds."""
+    """Files that the job passed over: how many, and the first of them. By default those that `list_images` finds.
+
+    `own` are the real paths of the job's own files, which don't count.
+    """
 
     why: str = "omitted by suffix"
     count: int = 0
     paths: list[str] = field(default_factory=list)
+    own: Collection[str] = ()
 
     def add(self, path: str) -> None:
+        if path.endswith(tuple(map(os.path.basename, self.own))) and os.path.realpath(path) in self.own:
+            return
         self.count += 1
         if len(self.paths) < _NAMED:
             self.paths.append(path)

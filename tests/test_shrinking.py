@@ -20,7 +20,7 @@ from export_source import SIZE, TinyAges
 MEAN_LEVELS = 0.5
 # What bicubic for bilinear moves an age by is the smallest mistake that parity is there to catch: 0.1 year on real
 # faces, 0.05 to 0.37 with this program and these photos. Shrinking moves it by 0.0001 to 0.012.
-MOVED_YEARS = 0.02
+MOVED_YEARS = 0.015
 
 
 @cache
@@ -84,7 +84,7 @@ def test_shrinking_moves_an_age_by_a_fiftieth_of_a_year_at_most_and_the_wrong_fi
     data = jpeg(photo(1333, 1000, age))
     moved = abs(years(load_face(data, SIZE, "bilinear")) - years(whole(data, SIZE)))
     assert 0 < moved < MOVED_YEARS
-    assert abs(years(whole(data, SIZE, "bicubic")) - years(whole(data, SIZE))) > 2 * MOVED_YEARS
+    assert abs(years(whole(data, SIZE, "bicubic")) - years(whole(data, SIZE))) > 3 * MOVED_YEARS
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

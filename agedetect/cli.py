@@ -1,4 +1,4 @@
-"""`agedetect train | audit | evaluate | promote | crop | draw`; each imports what costs time when it is called."""
+"""The command `agedetect`: each of its commands imports what costs time when it is called."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from agedetect_runtime.terminal import needs_extra, one_line_errors
 
 if TYPE_CHECKING:
     from agedetect.reports.report import ComparisonReport, EvaluationReport
+    from agedetect.tracking.sync import KeptRun
 
 
 _NOT_PROMOTED = 3  # click's own errors are 1 and 2
@@ -76,14 +78,24 @@ def config_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command("train")
 @config_options
-@click.option("--resume", metavar="RUN_ID", help="Resume a stopped run, with the settings it began with.")
+@click.option(
+    "--no-register", is_flag=True, help="Log the model without registering it: 'candidate' stays where it is."
+)
+@click.option(
+    "--resume", metavar="RUN_ID", help="Resume a stopped run, 'last' for the latest, with the settings it began with."
+)
 @click.pass_context
-def train_command(context: click.Context, /, resume: str | None, **values: Any) -> None:
-    """Train a model, track the run in MLflow and register the model under the alias 'candidate'.
+def train_command(context: click.Context, /, resume: str | None, no_register: bool, **values: Any) -> None:
+    """Train a model, track the run in MLflow and register the model.
+
+    The alias 'candidate' is set to it, better or worse than the one before; `agedetect promote` compares it with the
+    champion.
 
     \b
     agedetect train --data-dir UTKFace_data --model-name mobilenet_v2 --image-size 128
     """
+    if no_register:
+        values["registered_model_name"] = "none"
     given = [name for name in values if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
     if resume and given:
         raise click.UsageError(f"--resume takes the settings of its run; omit {', '.join(given)}")
@@ -102,8 +114,7 @@ def train_command(context: click.Context, /, resume: str | None, **values: Any) 
         try:
             trained = train(config=None if resume else config, resume=resume)
         except Interrupted as stop:
-            hint = f" Resume it with: agedetect train --resume {stop.run_id}" if stop.resumable else ""
-            click.echo(f"Stopped.{hint}", err=True)
+            click.echo(f"Stopped. Go on with: {stop.hint}", err=True)
             sys.exit(130)
     if trained.folds:
         click.echo(_of_folds([metrics["mae"] for metrics in trained.folds]))
@@ -271,6 +282,49 @@ def promote_command(model: str, data: Path | None, margin: float, first: bool, r
         click.echo(f"{would}the champion, too: {decision.export}")
     elif decision.orphan:
         click.echo(f"models:/{decision.orphan} has no champion now: register an export of version {decision.version}")
+
+
+@main.command("runs")
+@click.option("--remove", metavar="RUN_ID", help="Delete what is kept of this run: its states and what wasn't sent.")
+def runs_command(remove: str | None) -> None:
+    """List the runs that this machine keeps something of: those to go on with, and those to send.
+
+    They are in AGEDETECT_RUNS, or ~/.local/state/agedetect/runs, until their tracking server has all of them.
+
+    \b
+    agedetect runs
+    """
+    with one_line_errors(), needs_extra("train"):
+        from agedetect.tracking import sync
+
+        if remove:
+            click.echo(f"{sync.remove(remove) / 2**20:.0f} MB freed")
+        else:
+            click.echo("\n".join(_of_runs(sync.list_runs())))
+
+
+def _of_runs(runs: list[KeptRun]) -> Iterator[str]:
+    if not runs:
+        yield "nothing is kept: every run was sent whole"
+    for run in runs:
+        used = datetime.fromtimestamp(run.used).strftime("%Y-%m-%d %H:%M")
+        what = f"{run.backbone}, {run.image_size} px, epoch {run.epoch} of {run.epochs}"
+        yield f"{run.run_id}  {used}  {run.state:10}  {run.size / 2**20:6.0f} MB  {what}, {run.store}"
+
+
+@main.command("sync")
+@click.argument("run_id", required=False)
+def sync_command(run_id: str | None) -> None:
+    """Send to the tracking server what it lacks of RUN_ID, or of all runs that this machine keeps and doesn't train.
+
+    \b
+    agedetect sync
+    """
+    with one_line_errors(), needs_extra("train"):
+        from agedetect.tracking.sync import sync
+
+        for run, outcome in sync(run_id):
+            click.echo(f"run {run}: {outcome}")
 
 
 @main.command("crop")

@@ -33,6 +33,13 @@ SMALL_RUN = {
 CallIn = Callable[..., Result]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_run_is_kept_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGEDETECT_RUNS", str(tmp_path_factory.mktemp("runs")))
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: one that began last would keep one process waiting for the other."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -71,6 +78,7 @@ def command_environment(folder: Path, **extra: str) -> dict[str, str]:
     store = f"sqlite:///{folder / 'mlflow.db'}"
     fixed = {
         "MLFLOW_TRACKING_URI": store,
+        "AGEDETECT_RUNS": str(folder / "runs"),
         "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
         "OMP_NUM_THREADS": "1",
     }

@@ -7,14 +7,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import RunInfo
 
+from agedetect.tracking.queue import Queue
 from agedetect.tracking.reading import RegisteredModel, load_registered_model
-from agedetect.tracking.registry import log_model, register
+from agedetect.tracking.registry import MODEL_NAME, publish, register, save_model
+from agedetect_runtime.spec import ModelSpec
 from export_source import Store, draw_images, draw_pixels, small_model, small_spec
 
 
@@ -37,10 +41,24 @@ def log_like_the_trainer(root: Path) -> Store:
         mlflow.log_param("data_dir", str(root / "faces"))
         mlflow.log_artifact(str(table), "data")
         spec = small_spec(run.info.run_id)
-        uri = log_model(small_model(), spec, draw_pixels(1, spec.image_size))
+        uri = log_small_model(spec, run.info)
         register(uri, "agedetect", spec)
     validation = [path for index, path in enumerate(images[:28]) if index % 4 in (1, 2)]
     return Store(mlflow.get_tracking_uri(), root, run.info.run_id, uri, validation)
+
+
+def log_small_model(spec: ModelSpec, run: RunInfo) -> str:
+    """As a training does, without registering it; its URI."""
+
+    def save(folder: Path) -> None:
+        save_model(small_model(), spec, draw_pixels(1, spec.image_size), folder / MODEL_NAME)
+
+    with TemporaryDirectory() as folder:
+        queue = Queue(Path(folder))
+        queue.add("result", {"name": "", "experiment_id": run.experiment_id, "metrics": []}, save)
+        entry = queue.first()
+        assert entry is not None
+        return publish(entry, run.run_id).uri
 
 
 @contextmanager

@@ -22,9 +22,9 @@ from agedetect.evaluation.predictions import Predictions, read_predictions, writ
 from agedetect.evaluation.promotion import Judgement, judge
 from agedetect.tracking.exported import register_export
 from agedetect.tracking.reading import load_registered_model
-from agedetect.tracking.registry import log_model, register
-from export_source import draw_pixels, small_model, small_spec
-from export_store import tracking
+from agedetect.tracking.registry import register
+from export_source import small_spec
+from export_store import log_small_model, tracking
 from imaginary_faces import imaginary_faces
 from registered_pictures import NAME, write_licensed_model
 
@@ -113,7 +113,7 @@ def add_version(predictions: Predictions | None) -> None:
             write_predictions(predictions, Path(folder) / "predictions.csv")
             mlflow.log_artifact(str(Path(folder) / "predictions.csv"), "evaluation")
         spec = replace(small_spec(run.info.run_id), card="# The card\n\nIts figures.")
-        register(log_model(small_model(), spec, draw_pixels(1, spec.image_size)), "agedetect", spec)
+        register(log_small_model(spec, run.info), "agedetect", spec)
 
 
 def promote(*options: str) -> Result:

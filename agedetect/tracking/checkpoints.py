@@ -1,32 +1,32 @@
-"""What is known and kept after each epoch, and the checkpoints of a run in MLflow."""
+"""What is known and kept after each epoch: states to go on from, on the local disk first, then in MLflow."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
 
-import mlflow
 import torch
-from mlflow.tracking import MlflowClient
 
-from agedetect.data.splits import Splits
 from agedetect.errors import RunError
 from agedetect.evaluation.metrics import Metrics
-from agedetect.tracking.store import FINISHED, download
-from agedetect_runtime import ModelError
 
 Part = Literal["head", "all"]
-_BEST = "checkpoint/best.pt"
-STATES = ("checkpoint/even.pt", "checkpoint/odd.pt")
+CHECKPOINTS = "checkpoint"  # the folder, of the run's folder and of its artifacts
+_BEST, _STATES = "best.pt", ("even.pt", "odd.pt")
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch did. `metrics` are the validation faces'; the losses are means over images."""
+    """What one epoch did. `metrics` are the validation faces'; the losses are means over images.
+
+    `time_ms` is when it ended, since 1970: a point that is logged again, after a kill, is then the same point.
+    """
 
     number: int
     part: Part
@@ -35,6 +35,7 @@ class Epoch:
     metrics: Metrics
     learning_rate: float
     images_per_second: float
+    time_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,74 +75,83 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A snapshot and the epochs that led to it, as one file of tensors and plain values."""
+    """A snapshot and the epochs that led to it, as one file of tensors and plain values.
+
+    `best_digest` is the SHA-256 of the file with the best epoch's weights that goes with it, where they are kept.
+    """
 
     history: list[Epoch]
     snapshot: Snapshot
+    best_digest: str = ""
 
     def save(self, path: Path) -> None:
-        torch.save({"history": [epoch.to_dict() for epoch in self.history], **vars(self.snapshot)}, path)
+        values = {"history": [epoch.to_dict() for epoch in self.history], "best_digest": self.best_digest}
+        torch.save({**values, **vars(self.snapshot)}, path)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
         values = torch.load(path, "cpu", weights_only=True)
         history = [Epoch.from_dict(epoch) for epoch in values.pop("history")]
-        return cls(history, Snapshot(**values))
+        digest = values.pop("best_digest", "")
+        return cls(history, Snapshot(**values), digest)
 
 
-def save_checkpoint(history: Sequence[Epoch], snapshot: Snapshot, *, keep_best: bool) -> None:
-    """To the active run: with `keep_best` the weights if they are the best so far, then the state to resume from.
+def save_checkpoint(folder: Path, history: Sequence[Epoch], snapshot: Snapshot, *, keep_best: bool) -> list[Path]:
+    """Into `folder`: the state, and with `keep_best` the weights if they are the best so far; what was written.
 
-    States of even and odd epochs take turns, so that one is whole wherever the process is killed.
+    States of even and odd epochs take turns, and each file is renamed into place, so that wherever the process is
+    killed one state is whole and its best weights are there. Raises RunError where the disk is full.
     """
-    best = min(history, key=lambda epoch: epoch.metrics.mae)
-    if keep_best and best.number == snapshot.epoch:
-        _log_file(_BEST, lambda path: torch.save(snapshot.evaluated, path))
-    _log_file(STATES[snapshot.epoch % 2], Checkpoint(list(history), snapshot).save)
+    best, state = folder / _BEST, folder / _STATES[snapshot.epoch % 2]
+    is_best = keep_best and min(history, key=lambda epoch: epoch.metrics.mae).number == snapshot.epoch
+    new_best, new_state = best.with_suffix(".new"), state.with_suffix(".new")
+    try:
+        folder.mkdir(exist_ok=True)
+        if is_best:
+            torch.save(snapshot.evaluated, new_best)
+        digest = _digest(new_best if is_best else best) if keep_best else ""
+        Checkpoint(list(history), snapshot, digest).save(new_state)
+        new_state.replace(state)
+        if is_best:
+            new_best.replace(best)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError
+        new_best.unlink(missing_ok=True)
+        new_state.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
+        free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free // 2**20
+        raise RunError(
+            f"{folder}: the state after epoch {snapshot.epoch} can't be written: {reason}; {free} MB are free"
+        ) from error
+    return [state, *([best] if is_best else [])]
 
 
-def kept_weights(run_id: str, history: Sequence[Epoch], *, keep_best: bool) -> dict[str, Any]:
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest state in `folder` that is whole and goes with the best weights there; None where there is none."""
+    found = []
+    for name in _STATES:
+        try:
+            found.append(Checkpoint.load(folder / name))
+        except (OSError, RuntimeError, EOFError, UnpicklingError):
+            continue  # never written, or cut off while it was: the other one is whole
+    fitting = [state for state in found if not state.best_digest or state.best_digest == _digest(folder / _BEST)]
+    return max(fitting, key=lambda state: state.snapshot.epoch, default=None)
+
+
+def kept_weights(folder: Path, history: Sequence[Epoch], *, keep_best: bool) -> dict[str, Any]:
     """Of the epoch with the lowest validation MAE, or else of the last one. Raises RunError where those are lost."""
+    last = last_checkpoint(folder)
+    if last is None or last.snapshot.epoch != history[-1].number:
+        raise RunError(f"{folder}: the state after epoch {history[-1].number} can't be read back")
     if not keep_best:
-        last = _last_checkpoint(run_id).snapshot
-        if last.epoch != history[-1].number:
-            raise RunError(f"run {run_id}: the weights of epoch {history[-1].number} can't be read back: resume it")
-        return last.evaluated
-    with tempfile.TemporaryDirectory() as folder:
-        path = download(f"runs:/{run_id}/{_BEST}", Path(folder))
-        state: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
+        return last.snapshot.evaluated
+    state: dict[str, Any] = torch.load(folder / _BEST, "cpu", weights_only=True)
     return state
 
 
-def read_checkpoint(run_id: str, splits: Splits) -> Checkpoint:
-    """The state after the last epoch that was finished. Raises RunError where there was none, or on other data."""
-    run = MlflowClient().get_run(run_id)
-    if run.info.status == FINISHED:
-        raise RunError(f"run {run_id}: it is finished, and its test faces are evaluated once: start a new one")
-    fingerprint = run.data.tags.get("split_fingerprint", splits.fingerprint)  # none: stopped before any epoch
-    if fingerprint != splits.fingerprint:
-        raise RunError(
-            f"run {run_id}: it was trained on the split {fingerprint}, the faces now give {splits.fingerprint}: "
-            "restore them as they were, or start anew, as for a run of a version that kept near-duplicates"
-        )
-    return _last_checkpoint(run_id)
-
-
-def _last_checkpoint(run_id: str) -> Checkpoint:
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in STATES:
-            try:
-                found.append(Checkpoint.load(download(f"runs:/{run_id}/{name}", Path(folder))))
-            except (ModelError, OSError, RuntimeError, EOFError, UnpicklingError):
-                continue  # never written, or cut off while it was: the other one is whole
-    if not found:
-        raise RunError(f"run {run_id}: no epoch of it was finished, so there is nothing to resume: start it anew")
-    return max(found, key=lambda checkpoint: checkpoint.snapshot.epoch)
-
-
-def _log_file(artifact: str, write: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(artifact).name
-        write(path)
-        mlflow.log_artifact(str(path), str(Path(artifact).parent))
+def _digest(path: Path) -> str:
+    """Empty where there is no file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""

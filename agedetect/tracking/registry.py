@@ -5,26 +5,32 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.registered import CARD, save_registered
+from agedetect.tracking.queue import Entry
 from agedetect.tracking.reading import MODEL_FOLDER, RegisteredModel
-from agedetect.tracking.store import missing_package, no_transfer_bars, one_line
+from agedetect.tracking.store import missing_package, no_transfer_bars, one_line, upload_files
 from agedetect_runtime import ModelError
 from agedetect_runtime.spec import METADATA_KEY, ModelSpec
 
 ALIAS = "candidate"
 EXPORT_FOLDER = "export"
+MODEL_NAME = "model"
 _REQUIREMENTS = ("torch", "torchvision", "safetensors", "numpy", "pillow", "onnxruntime")
 LONGEST_DESCRIPTION = 5000  # characters that MLflow's database keeps
 
@@ -38,26 +44,62 @@ class Registered:
     version: str | None = None
 
 
-def log_model(model: CalibratedModel, spec: ModelSpec, example: NDArray[np.uint8]) -> str:
-    """To the active run, as data that MLflow's generic loader reads through agedetect; its URI.
+def save_model(model: CalibratedModel, spec: ModelSpec, example: NDArray[np.uint8], folder: Path) -> None:
+    """As an MLflow model in the new folder `folder`: data that its generic loader reads through agedetect.
 
     `example`, uint8 (B, S, S, 3), is stored with it.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / Path(MODEL_FOLDER).name
-        save_registered(model, spec, folder)
-        info = mlflow.pyfunc.log_model(
-            name="model",
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        data = Path(scratch) / Path(MODEL_FOLDER).name
+        save_registered(model, spec, data)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
             loader_module="agedetect.tracking.pyfunc",
-            data_path=str(folder),
+            data_path=str(data),
             signature=signature(spec),
             input_example=example,
             metadata={METADATA_KEY: spec.to_json()},
             pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
         )
-    mlflow.log_text(spec.card, CARD)
-    uri: str = info.model_uri
-    return uri
+
+
+def publish(entry: Entry, run_id: str) -> Registered:
+    """Log the model of a finished run, and register it under `entry.body["name"]` where there is one; each once.
+
+    MLflow's own log_model would save and send in one step, and reads the history of every metric of the run.
+    """
+    client, body, folder = MlflowClient(), entry.body, entry.files / MODEL_NAME
+    if "model_id" not in body:
+        logged = client.create_logged_model(body["experiment_id"], MODEL_NAME, source_run_id=run_id)
+        entry.update(model_id=logged.model_id)
+    model_id = body["model_id"]
+    if not body.get("uploaded"):
+        _upload(client, folder, client.get_logged_model(model_id), run_id)
+        entry.update(uploaded=True)
+    client.log_batch(run_id, [_of_model(point, model_id) for point in body["metrics"]])
+    uri = f"models:/{model_id}"
+    if not body["name"]:
+        return Registered(uri)
+    metadata = Model.load(str(folder)).metadata or {}
+    return register(uri, body["name"], ModelSpec.from_json(metadata[METADATA_KEY]))
+
+
+def _of_model(point: tuple[str, float, int, int], model_id: str) -> Metric:
+    name, value, time_ms, step = point
+    return Metric(name, value, time_ms, step, model_id=model_id)
+
+
+def _upload(client: MlflowClient, folder: Path, logged: LoggedModel, run_id: str) -> None:
+    """What `save_model` saved, as the run's model."""
+    saved = Model.load(str(folder))
+    saved.model_id = saved.model_uuid = logged.model_id
+    saved.run_id, saved.artifact_path = run_id, logged.artifact_location
+    saved.save(str(folder / MLMODEL_FILE_NAME))
+    upload_files(folder, partial(client.log_model_artifact, logged.model_id))
+    client.finalize_logged_model(logged.model_id, "READY")
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or all(output.model_id != logged.model_id for output in outputs.model_outputs):
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
 
 def signature(spec: ModelSpec) -> ModelSignature:
@@ -77,13 +119,20 @@ def register(uri: str, name: str, spec: ModelSpec) -> Registered:
         "data_fingerprint": spec.provenance["split_fingerprint"],
         "data_licence": spec.provenance["data_licence"],
     }
-    found = mlflow.register_model(uri, name, tags=tags)
     client = MlflowClient()
+    found = _registered_before(client, uri, name) or mlflow.register_model(uri, name, tags=tags)
     text = description_of(spec.card)
     client.update_model_version(name, found.version, description=text)
     client.update_registered_model(name, description=text)
     client.set_registered_model_alias(name, ALIAS, found.version)
     return Registered(f"models:/{name}@{ALIAS}", name, str(found.version))
+
+
+def _registered_before(client: MlflowClient, uri: str, name: str) -> ModelVersion | None:
+    """By a process that was killed after it."""
+    model_id = uri.removeprefix("models:/")
+    versions = client.search_model_versions(f"name='{name}'")
+    return next((version for version in versions if version.model_id == model_id), None)
 
 
 def description_of(card: str) -> str:

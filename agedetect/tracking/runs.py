@@ -1,98 +1,209 @@
-"""A training run in MLflow: its start and end, its parameters, data, metrics and report."""
+"""A training run from its start in MLflow to its end, whichever way it ends."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
+import secrets
 import signal
-import tempfile
 import threading
-import warnings
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 import mlflow
-import pandas as pd
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus
+from mlflow.entities import LifecycleStage, RunStatus, RunTag
+from mlflow.entities import Run as TrackedRun
 from mlflow.exceptions import MlflowException
-from mlflow.utils.git_utils import get_git_commit
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from agedetect import __version__
 from agedetect.config import TrainConfig
-from agedetect.data.faces import FaceSet
-from agedetect.data.splits import Splits, write_splits
 from agedetect.errors import RunError
-from agedetect.evaluation.result import Evaluation
-from agedetect.reports.write import write_evaluation
-from agedetect.tracking.checkpoints import Epoch
-from agedetect.tracking.reading import CONFIG
+from agedetect.tracking.queue import Entry, Queue
+from agedetect.tracking.record import Run
+from agedetect.tracking.registry import Registered
+from agedetect.tracking.resuming import Resumable, kept_facts, require_free
+from agedetect.tracking.run_folder import QUEUE, RunFolder
+from agedetect.tracking.sender import Sender, patience, send
 from agedetect.tracking.signals import stop_signals
-from agedetect.tracking.store import FINISHED
+from agedetect.tracking.store import FINISHED, one_attempt, one_line, store_errors, tracking_uri
+from agedetect.tracking.system_metrics import HEARTBEAT_TAG, Pulse, heartbeat
+from agedetect_runtime.errors import AgedetectError
 
 EXPERIMENT = "agedetect"
-_EXPERIMENT_IS_CHOSEN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
-log = logging.getLogger(__name__)
+_OWNER_TAG = "agedetect.owner"
+_RUNNING, _KILLED, _FAILED = map(RunStatus.to_string, (RunStatus.RUNNING, RunStatus.KILLED, RunStatus.FAILED))
+_AT_ONCE = 1.0  # seconds
+_QUIET, _HURRY = 1.0, 4.0  # seconds to tell the server that a run was stopped: uninterrupted, and at most after that
 _MADE_UP_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # what MLflow gives a run without a name: "bold-fox-123"
+log = logging.getLogger("agedetect")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with the id of the run that it stopped; `resumable` once an epoch of it is finished."""
+    """Ctrl-C, and `hint`, the command that goes on."""
 
-    def __init__(self, run_id: str, *, resumable: bool) -> None:
-        super().__init__(run_id)
-        self.run_id, self.resumable = run_id, resumable
+    def __init__(self, hint: str) -> None:
+        super().__init__(hint)
+        self.hint = hint
+
+
+class UnsentError(RunError):
+    """A run is trained, and its tracking server doesn't take its result."""
 
 
 @contextmanager
-def open_run(config: TrainConfig, resume: str | None = None) -> Iterator[Run]:
-    """The run of `resume`, or that of `mlflow run`, or a new one; a child where a parent is open.
+def open_run(config: TrainConfig, resume: Resumable | None = None, parent: Run | None = None) -> Iterator[Run]:
+    """The run of `resume`, or that of `mlflow run`, or a new one; a child of `parent` or of MLflow's active run.
 
-    Ends as FINISHED, FAILED, or KILLED by Ctrl-C.
+    Ends as FINISHED, FAILED, or KILLED by Ctrl-C. Raises RunError where the server refuses or can't be reached,
+    UnsentError where it isn't there at the end, Interrupted on Ctrl-C.
     """
-    parent = mlflow.active_run()
-    chosen = resume is not None or any(name in os.environ for name in _EXPERIMENT_IS_CHOSEN)
-    experiment_id = parent.info.experiment_id if parent else None if chosen else _own_experiment()
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # ours is the one that is shown
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
-    started = mlflow.start_run(
-        run_id=resume,
-        experiment_id=experiment_id,
-        nested=parent is not None,
-        log_system_metrics=True,
-    )
-    run_id = started.info.run_id
-    status = RunStatus.to_string(RunStatus.FAILED)
-    run = None
-    try:
-        run = Run(config, is_child=parent is not None, resumed=resume is not None)
-        yield run
-        status = FINISHED
-    except KeyboardInterrupt as stop:
-        status = RunStatus.to_string(RunStatus.KILLED)
-        of_child = isinstance(stop, Interrupted)
-        raise Interrupted(run_id, resumable=of_child or (run is not None and run.resumable)) from stop
-    finally:
-        with _signals_ignored():
-            mlflow.end_run(status)
+    if resume:
+        tracked, folder = resume.tracked, resume.folder
+    else:
+        tracked = _start(parent.id if parent else None)
+        folder = RunFolder.of(tracked.info.run_id)
+    with folder.locked(), one_attempt():
+        if tracked:
+            _own(tracked, is_resumed=resume is not None)
+            folder.note(**kept_facts(config, tracked))
+        folder.note(ended="")
+        queue = Queue(folder.path / QUEUE)
+        queue.discard("end")  # of a stop that the server didn't hear of
+        sender = Sender(folder, queue)
+        run = Run(config, folder, sender, is_child=parent is not None, is_named=_is_named(tracked, config))
+        pulse = Pulse(run.id, sender, folder.facts()["started_ms"])
+        try:
+            if tracked:
+                run.log_settings(tracked.data.params)
+            yield run
+        except KeyboardInterrupt as stop:
+            _stop(run, sender, _KILLED)
+            raise Interrupted(_go_on(folder)) from stop
+        except BaseException as error:
+            _stop(run, sender, _FAILED)
+            if isinstance(error, AgedetectError):
+                error.args = (f"{error}; then go on with: {_go_on(folder)}",)
+            else:
+                log.error("The run is kept: go on with: %s", _go_on(folder))
+            raise
+        else:
+            _finish(run, sender)
+        finally:
+            pulse.stop()
+            sender.stop()
 
 
-def _own_experiment() -> str:
-    """Its id, found or created; `mlflow.set_experiment` would set it for the whole process and every later store."""
+def _start(parent: str | None) -> TrackedRun:
     client = MlflowClient()
-    found = client.get_experiment_by_name(EXPERIMENT)
+    with store_errors("no run was started"):
+        if chosen := os.environ.pop("MLFLOW_RUN_ID", None):  # by `mlflow run`, for one run of this process
+            client.update_run(chosen, _RUNNING)
+            return client.get_run(chosen)
+        active = mlflow.active_run()
+        parent = parent or (active.info.run_id if active else None)
+        experiment = client.get_run(parent).info.experiment_id if parent else experiment_id()
+        tags = resolve_tags({MLFLOW_PARENT_RUN_ID: parent} if parent else None)
+        return client.create_run(experiment, tags=tags, run_name=os.environ.get("MLFLOW_RUN_NAME"))
+
+
+def experiment_id() -> str:
+    """Of the experiment that the environment names, or ours, found or created.
+
+    `mlflow.set_experiment` would set it for the whole process and every later store.
+    """
+    client = MlflowClient()
+    if chosen := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return chosen
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(EXPERIMENT)
+            return client.create_experiment(name)
         except MlflowException:  # another process was faster, or MLflow says why it can't
-            found = client.get_experiment_by_name(EXPERIMENT)
+            found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    if found.lifecycle_stage == LifecycleStage.DELETED:
+        raise RunError(
+            f"experiment {name}: it was deleted; restore it (mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}) or set MLFLOW_EXPERIMENT_NAME to another"
+        )
     return found.experiment_id
+
+
+def _own(run: TrackedRun, *, is_resumed: bool) -> None:
+    """Say who trains it from now on; of two machines that resume a run at once, one is refused."""
+    client, run_id, token = MlflowClient(), run.info.run_id, secrets.token_hex(8)
+    with store_errors(f"run {run_id}"):
+        if is_resumed:
+            require_free(client.get_run(run_id))
+        tags = [RunTag(_OWNER_TAG, token), RunTag(HEARTBEAT_TAG, heartbeat())]
+        client.log_batch(run_id, tags=tags)
+        if not is_resumed:
+            return
+        time.sleep(_AT_ONCE)
+        if client.get_run(run_id).data.tags.get(_OWNER_TAG) != token:
+            raise RunError(f"run {run_id}: another machine resumed it at the same moment: it goes on there")
+        client.update_run(run_id, _RUNNING)
+
+
+def _is_named(tracked: TrackedRun | None, config: TrainConfig) -> bool:
+    """By somebody, not by MLflow or by us."""
+    name = tracked.info.run_name or "" if tracked else ""
+    return not (_MADE_UP_NAME.fullmatch(name) or config.backbone_label in name)
+
+
+def _finish(run: Run, sender: Sender) -> None:
+    """Wait for the server to take everything; then the folder isn't needed any more."""
+    sender.add("end", {"status": FINISHED, "time": time.time_ns() // 1_000_000})
+    try:
+        trouble = sender.drain(patience())
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"agedetect sync {run.id}") from stop
+    if trouble:
+        raise unsent(run.folder, trouble)
+    if "registered" in run.folder.facts():
+        run.registered = Registered(**run.folder.facts()["registered"])
+    run.folder.remove()
+
+
+def _stop(run: Run, sender: Sender, status: str) -> None:
+    """Tell the server, if it is there: a few seconds at most, which a second Ctrl-C cuts short."""
+    end = {"status": status, "time": time.time_ns() // 1_000_000}
+    trouble: Exception | None = None
+    try:
+        sender.add("end", end)
+    except (AgedetectError, OSError):  # the disk is full
+        with suppress(MlflowException, OSError):
+            send(run.folder, Entry(run.folder.path, "end", end))
+    with suppress(KeyboardInterrupt):
+        with _signals_ignored():
+            trouble = sender.drain(_QUIET, slowest=_QUIET)
+        trouble = trouble and sender.drain(_HURRY, slowest=_HURRY)
+    if trouble:
+        log.warning("%s lacks the run's end: %s; it is sent when the run goes on", tracking_uri(), one_line(trouble))
+
+
+def _go_on(folder: RunFolder) -> str:
+    return f"agedetect train --resume {folder.run_id}"
+
+
+def unsent(folder: RunFolder, trouble: Exception) -> UnsentError:
+    """What to tell of a trained run whose server doesn't take it."""
+    entry = Queue(folder.path / QUEUE).first()
+    body = entry.body if entry and entry.kind == "result" else {}
+    if body.get("uploaded"):
+        state = f"the model is safe as models:/{body['model_id']}, and is not registered as {body['name']}"
+    else:
+        state = f"its results are in {folder.path / QUEUE}"
+    return UnsentError(
+        f"run {folder.run_id}: it is trained, but {folder.facts()['store']} lacks a part: {one_line(trouble)}; "
+        f"{state}; send the rest with: agedetect sync {folder.run_id}"
+    )
 
 
 @contextmanager
@@ -107,89 +218,3 @@ def _signals_ignored() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class Run:
-    """The active MLflow run."""
-
-    def __init__(self, config: TrainConfig, *, is_child: bool = False, resumed: bool = False) -> None:
-        active = mlflow.active_run()
-        if active is None:
-            raise RunError("no MLflow run is active")
-        self.id: str = active.info.run_id
-        self.resumable = resumed
-        self.config = config
-        self._prefix = f"fold {config.fold}, " if is_child else ""
-        self._may_be_named = bool(_MADE_UP_NAME.fullmatch(active.info.run_name or ""))
-        self.name_by("")
-        logged = set(active.data.params)  # `mlflow run` logs the project's parameters itself, as it was given them
-        mlflow.log_params({name: value for name, value in config.to_dict().items() if name not in logged})
-        mlflow.log_dict(config.to_dict(), CONFIG)
-
-    def name_by(self, result: str) -> None:
-        """Name the run by its backbone, size and result, unless somebody has given it a name."""
-        if self._may_be_named:
-            name = f"{self._prefix}{self.config.backbone_label}, {self.config.image_size} px"
-            mlflow.set_tag("mlflow.runName", f"{name}, {result}" if result else name)
-
-    def log_data(self, face_set: FaceSet, splits: Splits) -> None:
-        """The three subsets as MLflow datasets, their lists, the fingerprints, and what was skipped and why.
-
-        The list also names the near-duplicates that were omitted.
-        """
-        checkout = Path(__file__).parents[2]
-        commit = get_git_commit(str(checkout)) if (checkout / "MLproject").is_file() else None
-        mlflow.set_tags(
-            {
-                "agedetect.version": __version__,
-                **({"mlflow.source.git.commit": commit} if commit else {}),
-                "split_fingerprint": splits.fingerprint,
-                "test_fingerprint": splits.test_fingerprint,
-                "data_licence": self.config.data_licence,
-                "faces": len(face_set.faces),
-                "skipped_files": len(face_set.skipped),
-                "omitted_faces": len(splits.omitted),
-            }
-        )
-        if splits.omitted:
-            log.info("%s faces omitted: near-duplicates of test or validation faces", len(splits.omitted))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "splits.csv"
-            write_splits(splits, path)
-            mlflow.log_artifact(str(path), "data")
-            table = pd.read_csv(path)
-        for split, rows in table[table["split"] != "omitted"].groupby("split"):
-            _log_dataset(str(split), rows.drop(columns="split"), face_set.source, splits.fingerprint)
-        skipped = [{"path": str(item.path), "reason": item.reason} for item in face_set.skipped]
-        mlflow.log_text(json.dumps(skipped, indent=1), "data/skipped.json")
-
-    def log_epoch(self, epoch: Epoch) -> None:
-        values = {f"validation/{name}": value for name, value in epoch.metrics.to_dict().items()}
-        values |= {
-            "train/loss": epoch.train_loss,
-            "validation/loss": epoch.validation_loss,
-            "train/learning_rate": epoch.learning_rate,
-            "train/images_per_second": epoch.images_per_second,
-            "train/phase": {"head": 1, "all": 2}[epoch.part],
-        }
-        mlflow.log_metrics(values, step=epoch.number)
-
-    def log_figure(self, name: str, figure: Figure) -> None:
-        mlflow.log_figure(figure, f"figures/{name}.png", save_kwargs={"facecolor": "white"})
-
-    def log_evaluation(self, result: Evaluation) -> None:
-        """The test metrics, and the report: evaluation.html and .json, figures, every prediction."""
-        mlflow.log_metrics({f"test/{name}": value for name, value in result.metrics().items()})
-        self.name_by(f"test MAE {result.overall.mae.value:.2f}")
-        with tempfile.TemporaryDirectory() as folder:
-            write_evaluation(result, Path(folder))
-            mlflow.log_artifacts(folder, "evaluation")
-
-
-def _log_dataset(split: str, rows: pd.DataFrame, source: str, fingerprint: str) -> None:
-    with warnings.catch_warnings():  # MLflow knows two classes for a local source, and fears for missing integers
-        warnings.simplefilter("ignore", UserWarning)
-        dataset = mlflow.data.from_pandas(  # type: ignore[attr-defined]
-            rows, source=source, targets="age", name=f"{Path(source).name}:{split}", digest=fingerprint
-        )
-        mlflow.log_input(dataset, context=split)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import mlflow
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
+from agedetect.errors import RunError
 from agedetect_runtime import ModelError
 
 FINISHED = RunStatus.to_string(RunStatus.FINISHED)
@@ -24,6 +26,15 @@ def tracking_uri() -> str:
     if "@" not in parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def store_address() -> str:
+    """`tracking_uri`, for any working directory."""
+    uri = tracking_uri()
+    if not uri.startswith("sqlite:///"):
+        return uri
+    place = Path(unquote(urlsplit(uri).path.removeprefix("/")))  # "sqlite:///mlflow.db" is relative
+    return f"sqlite:///{quote(str(place.absolute()))}"
 
 
 def store_exists() -> bool:
@@ -66,11 +77,45 @@ def one_line(error: Exception) -> str:
 
 
 @contextmanager
+def store_errors(thing: str) -> Iterator[None]:
+    """Where the store in use can't be reached, or refuses: RunError, which begins with `thing`."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RunError(f"{thing}: {tracking_uri()}: {one_line(error)}") from error
+    except ModuleNotFoundError as error:
+        raise RunError(missing_package(thing, error)) from error
+
+
+def upload_files(root: Path, upload: Callable[[str, str | None], object]) -> None:
+    """`upload` each file below `root` into the folder that it has there.
+
+    File by file: MLflow's log_artifacts uses threads, for which the interpreter waits at its exit.
+    """
+    with no_transfer_bars():
+        for file in sorted(path for path in root.rglob("*") if path.is_file()):
+            below = file.relative_to(root).parent.as_posix()
+            upload(str(file), None if below == "." else below)
+
+
+@contextmanager
+def one_attempt() -> Iterator[None]:
+    """MLflow asks once: its retries would send what was carried out, but not answered, a second time."""
+    with _environment("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"):
+        yield
+
+
+@contextmanager
 def no_transfer_bars() -> Iterator[None]:
     """Turn MLflow's progress bars off: ours are shown."""
-    name = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    with _environment("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"):
+        yield
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
     before = os.environ.get(name)
-    os.environ[name] = "false"
+    os.environ[name] = value
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from agedetect.data.splits import Splits
 from agedetect.evaluation.result import Evaluation
 from agedetect.models.inference import CalibratedModel
 from agedetect.reports.model_card import card
-from agedetect.tracking.registry import Registered, log_model, register
-from agedetect.tracking.runs import Run
+from agedetect.tracking.record import Run
+from agedetect.tracking.registry import save_model
 from agedetect_runtime.spec import MAX_AGE, MIN_AGE, ModelSpec
 
 log = logging.getLogger("agedetect")
@@ -23,19 +24,15 @@ log = logging.getLogger("agedetect")
 
 def report_and_register(
     run: Run, model: CalibratedModel, face_set: FaceSet, splits: Splits, result: Evaluation
-) -> Registered:
+) -> None:
     """Logs the test metrics and the report, and the model with its spec and card."""
     config = run.config
-    run.log_evaluation(result)
     spec = describe(model, run, splits, result)
     settings = {**config.to_dict(), "model_name": config.backbone_label}
     text = card(spec, result, settings, splits, face_set, licence=config.data_licence)
     spec = dataclasses.replace(spec, card=text)
-    uri = log_model(model.cpu().eval(), spec, _example(spec.image_size))
-    is_registered = config.registered_model_name != "none"
-    registered = register(uri, config.registered_model_name, spec) if is_registered else Registered(uri)
-    log.info("test MAE %.3f years (n=%d); model %s", result.overall.mae.value, result.n, registered.uri)
-    return registered
+    run.log_result(result, text, partial(save_model, model.cpu().eval(), spec, _example(spec.image_size)))
+    log.info("test MAE %.3f years (n=%d)", result.overall.mae.value, result.n)
 
 
 def describe(model: CalibratedModel, run: Run, splits: Splits, result: Evaluation) -> ModelSpec:

@@ -26,11 +26,12 @@ from agedetect.evaluation.predictions import Predictions
 from agedetect.models.conformal import faces_to_calibrate, fit_conformal
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import AgeModel, build_model
-from agedetect.tracking.checkpoints import Checkpoint, Epoch, kept_weights, read_checkpoint, save_checkpoint
+from agedetect.tracking.checkpoints import Checkpoint, Epoch
 from agedetect.tracking.folds import Fold, log_folds, read_folds
-from agedetect.tracking.reading import read_config
+from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
-from agedetect.tracking.runs import Run, open_run
+from agedetect.tracking.resuming import Resumable, find_resumable
+from agedetect.tracking.runs import open_run
 from agedetect.training.curves import curves
 from agedetect.training.distributed import close, keep_freed_memory, open_fabric, to_numpy
 from agedetect.training.fit import Fit
@@ -74,7 +75,8 @@ def train(
     """
     if resume and config:
         raise ConfigError("resume takes the settings of its run: omit the config")
-    config = read_config(resume) if resume else config or TrainConfig()
+    resumable = find_resumable(resume) if resume else None
+    config = resumable.config if resumable else config or TrainConfig()
     if isinstance(faces, FaceSet):
         config = dataclasses.replace(config, data_dir=faces.source)
     elif faces is not None:
@@ -82,46 +84,49 @@ def train(
     config, started = resolve(config)
     if not resume and int(os.environ.get("RANK", "0")) == 0:
         log.info("%s", started)
-    return _train_folds(faces, config, resume) if config.all_folds else _train_one(faces, config, resume)
+    return _train_folds(faces, config, resumable) if config.all_folds else _train_one(faces, config, resumable)
 
 
-def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: str | None) -> TrainedRun:
+def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: Resumable | None) -> TrainedRun:
     """Every fold as a child of one run; the models are logged but not registered."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(f"protocol={config.protocol}: several processes share one fold: choose it with --fold")
-    begun = read_folds(resume) if resume else {}
+    begun = read_folds(resume.run_id) if resume else {}
     with open_run(config, resume) as parent:
         metrics = []
         for fold in range(PROTOCOLS[config.protocol].folds):
             found = begun.get(fold, Fold())
             if not found.metrics:
                 fold_config = dataclasses.replace(config, fold=fold, registered_model_name="none")
-                found = Fold(_train_one(faces, fold_config, found.run_id).metrics)
+                resumed = find_resumable(found.run_id, fold_config) if found.run_id else None
+                found = Fold(_train_one(faces, fold_config, resumed, parent).metrics)
             metrics.append(found.metrics)
-        log_folds(metrics)
+        log_folds(parent, metrics)
         means = {name: statistics.fmean(fold[name] for fold in metrics) for name in metrics[0]}
         parent.name_by(f"test MAE {means['mae']:.2f} over {len(metrics)} folds")
     return TrainedRun(run_id=parent.id, metrics=means, folds=tuple(metrics))
 
 
-def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -> TrainedRun:
+def _train_one(
+    faces: FaceSet | None, config: TrainConfig, resume: Resumable | None, parent: Run | None = None
+) -> TrainedRun:
     keep_freed_memory()
     fabric = open_fabric(config.device, config.precision)
     first = fabric.is_global_zero
     face_set = cast(FaceSet, fabric.broadcast(_read(faces, config) if first else None))
     splits = split_faces(face_set.faces, seed=config.split_seed, protocol=config.protocol, fold=max(config.fold, 0))
     _require_calibration(splits.validation, config)
-    checkpoint = read_checkpoint(resume, splits) if resume else None
+    checkpoint = fabric.broadcast(resume.checkpoint(splits.fingerprint) if resume and first else None)
     model = _new_model(config, splits, "none" if checkpoint else config.weights)
     progress = Progress() if first else Progress(False)
     fit = Fit(fabric, model, config, splits.train, splits.validation, progress)
     trained = TrainedRun()
-    with open_run(config, resume) if first else nullcontext() as run:
+    with open_run(config, resume, parent) if first else nullcontext() as run:
         if run:
             log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
             run.log_data(face_set, splits)
         history = _fit(fit, run, checkpoint)
-        kept = kept_weights(run.id, history, keep_best=config.keeps_best) if run else {}
+        kept = run.kept_weights(history) if run else {}
         model.load_state_dict(fabric.broadcast(kept))
         calibrated = calibrate(fit, splits.validation, config.coverage)
         # the one time that the test faces are looked at
@@ -140,9 +145,11 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
                 training_median=median,
                 duplicates=on_duplicates,
             )
-            registered = report_and_register(run, calibrated, face_set, splits, result)
-            trained = TrainedRun(run_id=run.id, metrics=result.metrics(), logged=registered, history=tuple(history))
+            report_and_register(run, calibrated, face_set, splits, result)
+            trained = TrainedRun(run_id=run.id, metrics=result.metrics(), history=tuple(history))
     close(fabric)
+    if run:
+        return dataclasses.replace(trained, logged=run.registered)
     return trained
 
 
@@ -179,13 +186,13 @@ def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
 
 def _fit(fit: Fit, run: Run | None, checkpoint: Checkpoint | None) -> list[Epoch]:
     history = list(checkpoint.history) if checkpoint else []
+    if run:
+        run.log_history(history)  # a kill may have come between a state and its point in the history
     for epoch, snapshot in fit.epochs(checkpoint.snapshot if checkpoint else None):
         history.append(epoch)
         if run:
-            run.log_epoch(epoch)
+            run.log_epoch(history, snapshot)
             run.log_figure("curves", curves(history))
-            save_checkpoint(history, snapshot, keep_best=run.config.keeps_best)
-            run.resumable = True
             log.info("%s", epoch)
     return history
 

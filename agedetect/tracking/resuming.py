@@ -1,0 +1,145 @@
+"""Which run to go on with, with which settings, and from which state: this machine's, or its tracking server's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from mlflow.entities import LifecycleStage, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from agedetect.config import TrainConfig
+from agedetect.errors import ConfigError, RunError
+from agedetect.tracking.checkpoints import CHECKPOINTS, Checkpoint, last_checkpoint
+from agedetect.tracking.queue import Queue
+from agedetect.tracking.reading import read_config
+from agedetect.tracking.run_folder import QUEUE, RunFolder, find_kept
+from agedetect.tracking.store import FINISHED, download, one_line, store_address, tracking_uri
+from agedetect.tracking.system_metrics import HEARTBEAT_TAG, SILENT_AFTER
+from agedetect_runtime import ModelError
+
+EPOCH_TAG = "agedetect.epoch"
+FINGERPRINT_TAG = "split_fingerprint"
+log = logging.getLogger("agedetect")
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """`tracked` is what the server knows of the run, None while it is away."""
+
+    folder: RunFolder
+    config: TrainConfig
+    tracked: Run | None
+
+    @property
+    def run_id(self) -> str:
+        return self.folder.run_id
+
+    def checkpoint(self, fingerprint: str) -> Checkpoint | None:
+        """The last state, None where no epoch was finished. Raises RunError where the split is another one."""
+        tags = self.tracked.data.tags if self.tracked else {}
+        before = self.folder.facts().get("split_fingerprint") or tags.get(FINGERPRINT_TAG, fingerprint)
+        if before != fingerprint:
+            raise RunError(
+                f"run {self.run_id}: it was trained on the split {before}, the faces now give {fingerprint}: "
+                "restore them as they were, or start anew, as for a run of a version that kept near-duplicates"
+            )
+        states = self.folder.path / CHECKPOINTS
+        found = last_checkpoint(states)
+        if self.tracked and int(tags.get(EPOCH_TAG, 0)) > (found.snapshot.epoch if found else 0):
+            self._fetch(self.tracked)
+            found = last_checkpoint(states)
+        return found
+
+    def _fetch(self, tracked: Run) -> None:
+        """The server's states, of a run that another machine trained, and which epochs are in its history."""
+        with self.folder.locked():
+            try:
+                download(f"runs:/{self.run_id}/{CHECKPOINTS}", self.folder.path)
+                history = MlflowClient().get_metric_history(self.run_id, "train/loss")
+            except (ModelError, MlflowException) as error:
+                raise RunError(f"run {self.run_id}: its state can't be fetched: {one_line(error)}") from error
+            logged = sorted({point.step for point in history})
+            self.folder.note(
+                **kept_facts(self.config, tracked), logged_epochs=logged, queued_epoch=max(logged, default=0)
+            )
+
+
+def kept_facts(config: TrainConfig, run: Run) -> dict[str, Any]:
+    """What a run's folder knows from the start."""
+    return {
+        "store": store_address(),
+        "experiment_id": run.info.experiment_id,
+        "started_ms": run.info.start_time,
+        "config": config.to_dict(),
+    }
+
+
+def find_resumable(name: str, config: TrainConfig | None = None) -> Resumable:
+    """By its id, or `last`; `config` where it is known. Raises RunError where there is nothing, or somebody is at it."""
+    folder = find_kept(name)
+    facts = folder.facts()
+    run_id = folder.run_id
+    if facts:
+        use_store(facts["store"])
+        if is_trained(folder):
+            raise RunError(f"run {run_id}: it is trained; send what its server lacks with: agedetect sync {run_id}")
+        if folder.is_in_use:
+            raise RunError(f"run {run_id}: it is being trained on this machine; wait, or stop that process")
+    tracked = _tracked(run_id, may_be_away=bool(facts))
+    if tracked:
+        require_free(tracked)
+    return Resumable(folder, config or _config(folder, run_id, facts), tracked)
+
+
+def is_trained(folder: RunFolder) -> bool:
+    """Whether all that is left is to send the result."""
+    return bool(folder.facts().get("trained")) or Queue(folder.path / QUEUE).holds("result")
+
+
+def use_store(address: str) -> None:
+    """The tracking store that a run belongs to, in whatever folder this is."""
+    if store_address() != address:
+        log.info("the run's tracking store: %s", address)
+        mlflow.set_tracking_uri(address)
+
+
+def require_free(run: Run) -> None:
+    """Raises RunError for a run that is deleted, finished, or being trained on another machine."""
+    run_id, status = run.info.run_id, run.info.status
+    if run.info.lifecycle_stage == LifecycleStage.DELETED:
+        raise RunError(f"run {run_id}: it was deleted; mlflow runs restore --run-id {run_id} undoes that")
+    if status == FINISHED:
+        raise RunError(f"run {run_id}: it is finished, and its test faces are evaluated once: start a new one")
+    beat = json.loads(run.data.tags.get(HEARTBEAT_TAG, "{}"))
+    silent = time.time() - beat.get("time", 0)
+    if status == "RUNNING" and silent < SILENT_AFTER and beat["host"] != socket.gethostname():
+        raise RunError(
+            f"run {run_id}: {beat['host']} was training it {max(0, silent):.0f} seconds ago; stop it there, or "
+            f"wait {SILENT_AFTER:.0f} seconds if it was killed"
+        )
+
+
+def _config(folder: RunFolder, run_id: str, facts: dict[str, Any]) -> TrainConfig:
+    if not facts:
+        return read_config(run_id)
+    try:
+        return TrainConfig.from_dict(facts["config"])
+    except (ConfigError, TypeError) as error:
+        raise RunError(f"run {run_id}: this version can't train with its settings: {error}; start anew") from error
+
+
+def _tracked(run_id: str, *, may_be_away: bool) -> Run | None:
+    try:
+        return MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if may_be_away and error.get_http_status_code() >= 500:
+            log.warning("%s is away; going on from this machine's state: %s", tracking_uri(), one_line(error))
+            return None
+        raise RunError(f"run {run_id}: no training run with this id was found: {one_line(error)}") from error

@@ -1,0 +1,102 @@
+"""The runs whose folders are on this machine: what there is to go on with, and sending what their servers lack."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from mlflow.entities import RunStatus
+
+from agedetect.config import TrainConfig
+from agedetect.errors import RunError
+from agedetect.tracking.queue import Queue
+from agedetect.tracking.resuming import is_trained, use_store
+from agedetect.tracking.run_folder import QUEUE, RunFolder, kept_runs
+from agedetect.tracking.runs import unsent
+from agedetect.tracking.sender import Sender
+from agedetect.tracking.store import FINISHED, one_attempt, one_line
+
+_PATIENCE = 30.0  # seconds that an error may last
+_KILLED = RunStatus.to_string(RunStatus.KILLED)
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """`state` is "training", "stopped" or "to be sent"; `used` in seconds since 1970, `size` in bytes."""
+
+    run_id: str
+    state: str
+    backbone: str
+    image_size: int
+    epoch: int
+    epochs: int
+    used: float
+    size: int
+    store: str
+
+
+def list_runs() -> list[KeptRun]:
+    """The one that was used last comes first."""
+    return [_describe(folder) for folder in kept_runs()]
+
+
+def sync(run_id: str | None = None) -> list[tuple[str, str]]:
+    """Send what the queue of a run holds, or those of all runs that aren't being trained; (id, what became of it).
+
+    The folder of a trained run is then removed; a stopped run's is kept, to go on from. Raises RunError where there is
+    no such run, or where a server doesn't take it.
+    """
+    folders = [RunFolder.of(run_id)] if run_id else [folder for folder in kept_runs() if not folder.is_in_use]
+    if run_id and not folders[0].exists:
+        raise RunError(f"run {run_id}: nothing of it is kept in {folders[0].path.parent}: it was sent, or is another's")
+    return [(folder.run_id, _sync(folder)) for folder in folders]
+
+
+def remove(run_id: str) -> int:
+    """The states of a run and what wasn't sent; how many bytes that frees."""
+    folder = RunFolder.of(run_id)
+    if not folder.exists:
+        raise RunError(f"run {run_id}: nothing of it is kept in {folder.path.parent}")
+    with folder.locked():
+        size = folder.size()
+        folder.remove()
+    return size
+
+
+def _sync(folder: RunFolder) -> str:
+    with folder.locked(), one_attempt():
+        use_store(folder.facts()["store"])
+        queue, trained = Queue(folder.path / QUEUE), is_trained(folder)
+        if not folder.facts().get("ended") and not queue.holds("end"):  # killed: the server thinks that it goes on
+            queue.add("end", {"status": FINISHED if trained else _KILLED, "time": time.time_ns() // 1_000_000})
+        sender = Sender(folder, queue)
+        try:
+            trouble = sender.drain(_PATIENCE)
+        finally:
+            sender.stop()
+        if trouble and trained:
+            raise unsent(folder, trouble)
+        if trouble:
+            raise RunError(f"run {folder.run_id}: {folder.facts()['store']} lacks a part: {one_line(trouble)}")
+        if not trained:
+            return f"sent; go on with: agedetect train --resume {folder.run_id}"
+        registered = folder.facts()["registered"]
+        folder.remove()
+        return f"sent; model {registered['uri']}"
+
+
+def _describe(folder: RunFolder) -> KeptRun:
+    facts = folder.facts()
+    config = TrainConfig.from_dict(facts["config"])
+    state = "training" if folder.is_in_use else "to be sent" if is_trained(folder) else "stopped"
+    return KeptRun(
+        run_id=folder.run_id,
+        state=state,
+        backbone=config.backbone_label,
+        image_size=config.image_size,
+        epoch=facts.get("epoch", 0),
+        epochs=config.epochs,
+        used=folder.last_used,
+        size=folder.size(),
+        store=facts["store"],
+    )

@@ -82,7 +82,10 @@ def kept_facts(config: TrainConfig, run: Run) -> dict[str, Any]:
 
 
 def find_resumable(name: str, config: TrainConfig | None = None) -> Resumable:
-    """By its id, or `last`; `config` where it is known. Raises RunError where there is nothing, or somebody is at it."""
+    """By its id, or `last`. Raises RunError where there is nothing to go on with, or somebody does already.
+
+    `config` is its settings where they are known, as a fold's are.
+    """
     folder = find_kept(name)
     facts = folder.facts()
     run_id = folder.run_id

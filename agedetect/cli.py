@@ -94,11 +94,17 @@ def train_command(context: click.Context, /, resume: str | None, no_register: bo
     \b
     agedetect train --data-dir UTKFace_data --model-name mobilenet_v2 --image-size 128
     """
-    if no_register:
-        values["registered_model_name"] = "none"
-    given = [name for name in values if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    given = [
+        name
+        for name in (*values, "no_register")
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
     if resume and given:
         raise click.UsageError(f"--resume takes the settings of its run; omit {', '.join(given)}")
+    if no_register:
+        if "registered_model_name" in given:
+            raise click.UsageError("--no-register and --registered-model-name contradict each other: omit one")
+        values["registered_model_name"] = "none"
     try:
         config = TrainConfig(**values)
     except ConfigError as error:

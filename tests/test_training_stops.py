@@ -98,6 +98,9 @@ def test_a_run_does_not_resume_on_other_faces(drawn_faces: Path, tmp_path: Path,
         (["--head-epochs", "9", "--epochs", "2"], 2, "head_epochs=9 is more than epochs=2"),
         (["--resume", "0" * 32], 1, "no training run with this id"),
         (["--resume", "0" * 32, "--epochs", "3"], 2, "omit epochs"),
+        (["--resume", "0" * 32, "--no-register"], 2, "omit no_register"),
+        (["--resume", "last"], 1, "can be gone on with"),
+        (["--no-register", "--registered-model-name", "a"], 2, "contradict each other"),
     ],
 )
 def test_a_call_that_cannot_work_says_why_in_one_line(

@@ -91,6 +91,7 @@ def open_run(config: TrainConfig, resume: Resumable | None = None, parent: Run |
                 log.error("The run is kept: go on with: %s", _go_on(folder))
             raise
         else:
+            pulse.stop()
             _finish(run, sender)
         finally:
             pulse.stop()

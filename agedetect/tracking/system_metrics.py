@@ -39,17 +39,21 @@ class Pulse:
         self._monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         with suppress(ImportError, RuntimeError):  # no GPU, or no library that knows it
             self._monitors.append(GPUMonitor())
-        self._stopped = threading.Event()
+        self._stopped, self._adding = threading.Event(), threading.Lock()
         threading.Thread(target=self._work, daemon=True, name="agedetect-pulse").start()
 
     def stop(self) -> None:
-        self._stopped.set()
+        """Nothing is added to the queue afterwards."""
+        with self._adding:
+            self._stopped.set()
 
     def _work(self) -> None:
         beaten = 0.0
         while not self._stopped.wait(self._interval):
-            with suppress(AgedetectError, OSError):  # a full disk stops the training where it writes its state
-                self._sender.add("batch", {"metrics": self._metrics()})
+            metrics = self._metrics()
+            with self._adding, suppress(AgedetectError, OSError):  # a full disk stops the training at its next state
+                if not self._stopped.is_set():
+                    self._sender.add("batch", {"metrics": metrics})
             if time.monotonic() - beaten > _INTERVAL:
                 beaten = time.monotonic()
                 with suppress(MlflowException, OSError):

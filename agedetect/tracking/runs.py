@@ -179,7 +179,7 @@ def _stop(run: Run, sender: Sender, status: str) -> None:
     try:
         sender.add("end", end)
     except (AgedetectError, OSError):  # the disk is full
-        with suppress(MlflowException, OSError):
+        with suppress(MlflowException, AgedetectError, OSError):
             send(run.folder, Entry(run.folder.path, "end", end))
     with suppress(KeyboardInterrupt):
         with _signals_ignored():

@@ -89,7 +89,7 @@ class Sender:
 
     def __init__(self, folder: RunFolder, queue: Queue) -> None:
         self._folder, self._queue = folder, queue
-        self._wake = threading.Event()
+        self._wake, self._idle = threading.Event(), threading.Event()
         self._stopped = False
         self._trouble: Exception | None = None
         self._progress = time.monotonic()
@@ -110,7 +110,7 @@ class Sender:
         """
         self._progress = time.monotonic()
         self._wake.set()
-        while not self._queue.is_empty:
+        while not (self._queue.is_empty and self._idle.is_set()):  # idle: the last entry's files are removed, too
             waited, trouble = time.monotonic() - self._progress, self._trouble
             if trouble and (waited > patience or (waited > _AGAIN and not is_passing(trouble))):
                 return trouble
@@ -128,8 +128,10 @@ class Sender:
         failures = 0
         while not self._stopped:
             self._wake.clear()
+            self._idle.clear()
             entry = self._queue.first()
             if entry is None:
+                self._idle.set()
                 self._wake.wait()
                 continue
             try:

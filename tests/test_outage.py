@@ -49,7 +49,8 @@ def require_whole(server: MlflowServer, run_id: str) -> None:
     versions = client.search_model_versions(f"run_id = '{run_id}'")
     assert [version.name for version in versions] == ["agedetect"]
     assert client.get_model_version_by_alias("agedetect", "candidate").run_id == run_id
-    assert len(client.search_logged_models([run.info.experiment_id])) == 1
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    assert len(models) == 1
 
 
 def train_until(line: str, server: MlflowServer, folder: Path, faces: Path, patience: str) -> subprocess.Popen[str]:

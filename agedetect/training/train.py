@@ -108,11 +108,11 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
     keep_freed_memory()
     fabric = open_fabric(config.device, config.precision)
     first = fabric.is_global_zero
-    face_set = cast(FaceSet, fabric.broadcast(_read(faces, config) if first else None))
+    face_set = cast(FaceSet, fabric.broadcast(read(faces, config) if first else None))
     splits = split_faces(face_set.faces, seed=config.split_seed, protocol=config.protocol, fold=max(config.fold, 0))
-    _require_calibration(splits.validation, config)
+    require_calibration(splits.validation, config)
     checkpoint = read_checkpoint(resume, splits) if resume else None
-    model = _new_model(config, splits, "none" if checkpoint else config.weights)
+    model = new_model(config, splits, "none" if checkpoint else config.weights)
     progress = Progress() if first else Progress(False)
     fit = Fit(fabric, model, config, splits.train, splits.validation, progress)
     trained = TrainedRun()
@@ -146,7 +146,7 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
     return trained
 
 
-def _read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
+def read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
     face_set = faces or read_faces(Path(config.data_dir))
     for note in face_set.notes:
         log.info("%s", note)
@@ -154,7 +154,7 @@ def _read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
     return face_set
 
 
-def _require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> None:
+def require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> None:
     needed = faces_to_calibrate(config.coverage, config.head)
     if len(validation) < needed:
         raise DataError(
@@ -163,7 +163,7 @@ def _require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> N
         )
 
 
-def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
+def new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
     torch.manual_seed(config.seed)
     mean_age = float(np.mean([face.age for face in splits.train]))
     return build_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import mlflow
 from filelock import FileLock, Timeout
@@ -54,7 +55,7 @@ def locked(url: str, name: str, *, wait: bool = True) -> Iterator[bool]:
             connection.commit()
             yield held is not False
         return
-    lock = FileLock(f"{make_url(url).database}.{name}.lock")
+    lock = FileLock(f"{make_url(url).database}.{quote(name, safe='')}.lock")
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:

@@ -159,13 +159,14 @@ class _Search:
         text = ", ".join(f"{name}={value:.3g}" for name, value in params.items())
         with trial_run(self.shared.run_id, trial.number, params) as run:
             trial.set_user_attr(RUN_ID, run.id)
+            log.info("trial %s: %s", trial.number, text)
             try:
                 mae = self._train(config, trial, run)
             except optuna.TrialPruned as stop:
-                log.info("trial %s: %s, %s", trial.number, stop, text)
+                log.info("trial %s: %s", trial.number, stop)
                 raise
             run.say(f"validation MAE {mae:.3f}")
-        log.info("trial %s: validation MAE %.3f years, %s", trial.number, mae, text)
+        log.info("trial %s: validation MAE %.3f years", trial.number, mae)
         return mae
 
     def _train(self, config: TrainConfig, trial: Trial, run: TrialRun) -> float:

@@ -28,11 +28,12 @@ from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import AgeModel, build_model
 from agedetect.tracking.checkpoints import Checkpoint, Epoch, kept_weights, read_checkpoint, save_checkpoint
 from agedetect.tracking.folds import Fold, log_folds, read_folds
+from agedetect.tracking.jobs import mark_job, stopped_run_of
 from agedetect.tracking.reading import read_config
 from agedetect.tracking.registry import Registered
 from agedetect.tracking.runs import Run, open_run
 from agedetect.training.curves import curves
-from agedetect.training.distributed import close, keep_freed_memory, open_fabric, to_numpy
+from agedetect.training.distributed import close, keep_freed_memory, lost_process, open_fabric, to_numpy, torchrun_job
 from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
 from agedetect.training.registration import report_and_register
@@ -104,6 +105,7 @@ def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: str | None)
     return TrainedRun(run_id=parent.id, metrics=means, folds=tuple(metrics))
 
 
+@lost_process()
 def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -> TrainedRun:
     keep_freed_memory()
     fabric = open_fabric(config.device, config.precision)
@@ -111,6 +113,9 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
     face_set = cast(FaceSet, fabric.broadcast(read(faces, config) if first else None))
     splits = split_faces(face_set.faces, seed=config.split_seed, protocol=config.protocol, fold=max(config.fold, 0))
     require_calibration(splits.validation, config)
+    job = torchrun_job()
+    if job and not resume:
+        resume = fabric.broadcast(stopped_run_of(job) if first else None)
     checkpoint = read_checkpoint(resume, splits) if resume else None
     model = new_model(config, splits, "none" if checkpoint else config.weights)
     progress = Progress() if first else Progress(False)
@@ -120,6 +125,8 @@ def _train_one(faces: FaceSet | None, config: TrainConfig, resume: str | None) -
         if run:
             log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
             run.log_data(face_set, splits)
+            if job:
+                mark_job(run.id, job)
         history = _fit(fit, run, checkpoint)
         kept = kept_weights(run.id, history, keep_best=config.keeps_best) if run else {}
         model.load_state_dict(fabric.broadcast(kept))

@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.projects._project_spec import load_project
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from agedetect.cli import main
 from agedetect.config import TrainConfig
@@ -271,6 +271,21 @@ def test_what_cannot_be_searched_is_one_line(
     assert done.exit_code == 1
     assert message in done.output
     assert len(done.output.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_slept_leaves_its_trial_to_others(found: tuple[Tuned, Path]) -> None:
+    def objective(trial: Trial) -> float:
+        study.study.tell(trial.number, state=TrialState.FAIL)  # as another process does without a heartbeat
+        return 1.0
+
+    with tracking(f"sqlite:///{found[1] / 'mlflow.db'}"):
+        study = shared_study.SharedStudy(study_url(), "slept", {}, {})
+        assert study.next(1, objective, pruned_from=0, seed=0)
+        assert study.count() == 0
+        assert study.next(1, lambda trial: 1.0, pruned_from=0, seed=0)
+        assert study.count() == 1
+        assert not study.next(1, objective, pruned_from=0, seed=0)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from agedetect.errors import ConfigError, RunError
 from agedetect.tracking.study_database import is_postgresql, locked
 from agedetect.tracking.trials import begin_study_run, end_lost_run, resume_study_run
 
+log = logging.getLogger("agedetect")
 SCHEMA = "optuna"  # in PostgreSQL: MLflow and Optuna each keep the revision of their tables in `alembic_version`
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 30
 POLL_SECONDS = 2
@@ -64,11 +66,19 @@ class SharedStudy:
                 # it depends on what was done before alone: a study that was stopped goes on as it would have
                 self.study.sampler = TPESampler(seed=seed * 1_000_003 + len(self.study.trials))
                 self.study.pruner = MedianPruner(n_warmup_steps=pruned_from)
-                self.study.optimize(lambda trial: self._begun(trial, claim, objective), n_trials=1)
+                self._optimize(claim, objective)
                 return True
         if running:
             time.sleep(POLL_SECONDS)
         return bool(running)
+
+    def _optimize(self, claim: ExitStack, objective: Callable[[Trial], float]) -> None:
+        try:
+            self.study.optimize(lambda trial: self._begun(trial, claim, objective), n_trials=1)
+        except ValueError as error:
+            if not str(error).startswith("Cannot tell a FAIL trial"):
+                raise
+            log.warning("study %s: a trial was taken for lost: this machine slept, or lost its database", self.name)
 
     def _begun(self, trial: Trial, claim: ExitStack, objective: Callable[[Trial], float]) -> float:
         claim.close()

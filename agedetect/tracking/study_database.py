@@ -75,7 +75,7 @@ def study_errors(url: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise RunError(f"the MLflow store refused a trial: {one_line(error)}; the same command goes on") from error
+        raise RunError(f"the MLflow store failed: {one_line(error)}; the same command goes on") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         raise RunError(f"{shown(url)}: the study can't be kept: {one_line(error)}; the same command goes on") from error
 

@@ -59,7 +59,7 @@ def begin_study_run(name: str, settings: Mapping[str, Any]) -> str:
 
 
 def resume_study_run(run_id: str) -> None:
-    """A run of `mlflow run` that joins somebody else's study stays empty: its children are the parent's."""
+    """As running; the run that `mlflow run` made for a process that joins a study stays empty."""
     os.environ.pop(_RUN_ID, None)
     MlflowClient().update_run(run_id, _RUNNING)
 

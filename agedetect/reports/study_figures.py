@@ -32,7 +32,7 @@ def history(points: Sequence[Point], *, n: int) -> Figure:
         axes.scatter([point.number for point in done], [point.mae for point in done], s=22, color=BLUE, label="trial")
         if pruned:
             numbers, values = [point.number for point in pruned], [point.mae for point in pruned]
-            axes.scatter(numbers, values, s=22, color=INK, marker="x", label="pruned, when it was")
+            axes.scatter(numbers, values, s=22, color=INK, marker="x", label="pruned, at its last epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
     return figure

@@ -25,8 +25,9 @@ from agedetect.data.splits import split_faces
 from agedetect.errors import ConfigError
 from agedetect.tracking import shared_study
 from agedetect.tracking.study_database import locked, shown, study_url
+from agedetect.training.search import Tuned
 from agedetect.training.search_space import search_space
-from agedetect.training.tune import Tuned, tune
+from agedetect.training.tune import tune
 from agedetect_runtime.errors import AgedetectError
 from conftest import ROOT, CallIn, command_environment, options
 from export_store import tracking

@@ -40,8 +40,9 @@ class SharedStudy:
     def __init__(self, url: str, name: str, settings: Mapping[str, Any], first: Mapping[str, Any]) -> None:
         """Begun with the trial `first`, or gone on with. Raises ConfigError where it has other settings."""
         self.url, self.name = url, name
-        with locked(url, name):
+        with locked(url, SCHEMA):  # two first studies would make the tables twice
             self.study = _open(url, name)
+        with locked(url, name):
             known = self.study.user_attrs
             if RUN_ID not in known:
                 self.study.set_user_attr(_SETTINGS, settings)

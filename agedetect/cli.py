@@ -7,9 +7,10 @@ import logging
 import signal
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,9 @@ def number_or_auto(kind: type[int] | type[float]) -> Callable[[Any], Any]:
     return convert
 
 
-def config_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Every field of TrainConfig as an option: --data-dir, --model-name, ..."""
-    for item in reversed(dataclasses.fields(TrainConfig)):
+def config_options(command: Callable[..., None], *, without: Collection[str] = ()) -> Callable[..., None]:
+    """The fields of TrainConfig as options: --data-dir, --model-name, ..."""
+    for item in reversed([item for item in dataclasses.fields(TrainConfig) if item.name not in without]):
         kind = item.metadata["kind"]
         is_number = item.default == AUTO and kind is not str
         arguments: dict[str, Any] = {"default": item.default, "help": item.metadata["help"]}
@@ -353,6 +354,61 @@ def crop_command(photos: Path, out: Path, size: int, suffix: str, largest: bool,
 
         cropped = crop(photos, out, size=size, suffix=suffix, largest=largest, detector=detector)
     click.echo(f"{cropped.faces} faces of {cropped.photos} photos in {out}, {cropped.not_found} in not_found.csv")
+
+
+@main.command("tune")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--trials", type=click.IntRange(1), required=True, help="Of all processes together.")
+@click.option(
+    "--study", default="", show_default="made of the settings", help="Its name; the same settings, the same study."
+)
+@click.option(
+    "--storage",
+    default="",
+    metavar="URL",
+    show_default="the MLflow store's database",
+    help="sqlite:///FILE or postgresql://...; where the store is a server, a SQLite file here.",
+)
+@click.option("--retrain/--no-retrain", default=True, help="Train with the best settings in the end.")
+@partial(config_options, without=("data_dir",))
+@click.pass_context
+def tune_command(
+    context: click.Context, /, data: Path, trials: int, study: str, storage: str, retrain: bool, **values: Any
+) -> None:
+    """Search settings for DATA on its validation faces, then train with the best.
+
+    Rates, head epochs, weight decay, dropout and label_sigma are searched, but for those that are given. Each trial is
+    a child of one MLflow run; the test faces are left to the winner, which alone is registered. The same command goes
+    on with a study that was stopped, and joins one that is running: start it as often as there are devices.
+
+    \b
+    agedetect tune UTKFace_data --trials 40 --model-name mobilenet_v2 --image-size 128 --epochs 8
+    """
+    given = [name for name in values if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    try:
+        config = TrainConfig(**values)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for number in stop_signals():
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    with one_line_errors(), needs_extra("train"):
+        from agedetect.training.tune import tune
+
+        try:
+            found = tune(data, config, trials=trials, study=study, storage=storage, fixed=given, retrain=retrain)
+        except KeyboardInterrupt:
+            click.echo("Stopped. The same command goes on.", err=True)
+            sys.exit(130)
+    settings = ", ".join(f"{name}={value:.4g}" for name, value in found.best.items())
+    click.echo(
+        f"study {found.study}, best of {found.trials} trials ({found.pruned} pruned): trial {found.number}, "
+        f"validation MAE {found.validation_mae:.3f} years (n={found.n}): {settings}; for more, the same command with "
+        "larger --trials"
+    )
+    if found.trained:
+        click.echo(f"test MAE {found.trained.metrics['mae']:.3f} years, model {found.trained.model.uri}")
 
 
 @main.command("draw")

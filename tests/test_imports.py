@@ -34,7 +34,18 @@ ROOMS = {
     "training": {"data", "synthetic", "models", "evaluation", "reports", "tracking"},
 }
 TOP = {"__init__", "__main__", "cli", "config", "errors"}
-HEAVY = {"torch", "torchvision", "mlflow", "onnx", "onnxscript", "pandas", "matplotlib", "lightning_fabric", "tqdm"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "mlflow",
+    "onnx",
+    "onnxscript",
+    "pandas",
+    "matplotlib",
+    "lightning_fabric",
+    "optuna",
+    "tqdm",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -25,6 +25,7 @@ from agedetect.evaluation.result import Evaluation
 from agedetect.models.registered import CARD
 from agedetect.reports.write import write_evaluation
 from agedetect.tracking.checkpoints import CHECKPOINTS, Epoch, Snapshot, kept_weights, save_checkpoint
+from agedetect.tracking.jobs import JOB_TAG
 from agedetect.tracking.reading import CONFIG
 from agedetect.tracking.registry import MODEL_NAME, Registered
 from agedetect.tracking.resuming import EPOCH_TAG, FINGERPRINT_TAG
@@ -95,6 +96,11 @@ class Run:
         self._sender.add("artifacts", {}, write)
         self._sender.add("datasets", {"datasets": datasets})
         self.folder.note(split_fingerprint=splits.fingerprint)
+
+    def mark_job(self, job: str) -> None:
+        """That torchrun began it in this job."""
+        self.folder.note(job=job)
+        self._sender.add("batch", {"tags": {JOB_TAG: job}})
 
     def log_epoch(self, history: list[Epoch], snapshot: Snapshot) -> None:
         """The state first, on this machine: only what is there to go on from is in the history."""

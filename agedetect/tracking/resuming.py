@@ -81,22 +81,23 @@ def kept_facts(config: TrainConfig, run: Run) -> dict[str, Any]:
     }
 
 
-def find_resumable(name: str, config: TrainConfig | None = None) -> Resumable:
+def find_resumable(name: str, config: TrainConfig | None = None, *, is_first: bool = True) -> Resumable:
     """By its id, or `last`. Raises RunError where there is nothing to go on with, or somebody does already.
 
-    `config` is its settings where they are known, as a fold's are.
+    `config` is its settings where they are known, as a fold's are. Of several processes that train together only the
+    first one asks whether it may.
     """
     folder = find_kept(name)
     facts = folder.facts()
     run_id = folder.run_id
     if facts:
         use_store(facts["store"])
-        if is_trained(folder):
+        if is_first and is_trained(folder):
             raise RunError(f"run {run_id}: it is trained; send what its server lacks with: agedetect sync {run_id}")
-        if folder.is_in_use:
+        if is_first and folder.is_in_use:
             raise RunError(f"run {run_id}: it is being trained on this machine; wait, or stop that process")
     tracked = _tracked(run_id, may_be_away=bool(facts))
-    if tracked:
+    if tracked and is_first:
         require_free(tracked)
     return Resumable(folder, config or _config(folder, run_id, facts), tracked)
 

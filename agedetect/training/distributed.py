@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -13,7 +16,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agedetect.errors import ConfigError
+from agedetect.errors import ConfigError, RunError
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # mallopt's names in glibc's malloc.h
 _LARGEST_THRESHOLD = 32 << 20  # bytes; glibc takes no larger one
@@ -64,6 +67,28 @@ def close(fabric: Fabric) -> None:
     if fabric.world_size > 1:
         fabric.barrier()
         torch.distributed.destroy_process_group()
+
+
+def torchrun_job() -> str | None:
+    """What the restarts of one torchrun job have in common: --rdzv-id, or else its launch. None without torchrun."""
+    job = os.environ.get("TORCHELASTIC_RUN_ID")
+    if job != "none":  # torchrun's word for no id
+        return job
+    return Path(os.environ["TORCHELASTIC_ERROR_FILE"]).parents[2].name  # LAUNCH/attempt_0/RANK/error.json
+
+
+@contextmanager
+def lost_process() -> Iterator[None]:
+    """Another process that is gone is one line, instead of gloo's or NCCL's traceback."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise RunError(
+            "another process of this training was lost: with --max-restarts, torchrun begins them again and the run "
+            "goes on; else resume it"
+        ) from error
 
 
 def use_bfloat16(precision: str, accelerator: str) -> bool:

@@ -51,7 +51,10 @@ class Task:
 
 
 class Fit:
-    """One run's model, faces and settings, and the loop over its phases."""
+    """One run's model, faces and settings, and the loop over its phases.
+
+    `features` keeps those of the frozen backbone for the next fit: of the same backbone, on the same faces.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Fit:
         train: Sequence[Face],
         validation: Sequence[Face],
         progress: Progress,
+        features: dict[str, Tensor] | None = None,
     ) -> None:
         if len(train) < config.batch_size:
             raise DataError(
@@ -71,6 +75,7 @@ class Fit:
         self.fabric, self.config, self.progress = fabric, config, progress
         self.model = model.to(fabric.device).to(memory_format=torch.channels_last)
         self.train, self.validation = train, validation
+        self.features = features
         self.targets = torch.tensor([face.age for face in train], dtype=torch.float32)
         self.loss = self.validation_loss = choose_loss(config.loss_name, label_sigma=config.label_sigma)
 
@@ -143,8 +148,8 @@ class Fit:
         """The backbone is frozen, so its features are computed once; after that the head is too small to share."""
         self.model.requires_grad_(False)
         self.model.head.requires_grad_(True)
-        features = self.map_faces(self.model.features, self.train, "training features")
-        evaluated = self.map_faces(self.model.features, self.validation, "validation features")
+        features = self._features(self.train, "training features")
+        evaluated = self._features(self.validation, "validation features")
         targets = self.targets.to(self.fabric.device)
         batches = ShuffledBatches(len(self.train), self.config.batch_size, seed=self.config.seed)
 
@@ -161,6 +166,12 @@ class Fit:
 
         optimizer = self._adamw(self.model.head, phase)
         return Task(self.model.head, self.model.head, optimizer, epoch_batches, len(batches), validate, 0)
+
+    def _features(self, faces: Sequence[Face], label: str) -> Tensor:
+        kept = {} if self.features is None else self.features
+        if label not in kept:
+            kept[label] = self.map_faces(self.model.features, faces, label)
+        return kept[label]
 
     def _full_task(self, phase: Phase) -> Task:
         self.model.requires_grad_(True)

@@ -28,12 +28,14 @@ from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import AgeModel, build_model
 from agedetect.tracking.checkpoints import Checkpoint, Epoch
 from agedetect.tracking.folds import Fold, log_folds, read_folds
+from agedetect.tracking.jobs import stopped_run_of
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
 from agedetect.tracking.resuming import Resumable, find_resumable
+from agedetect.tracking.run_folder import LAST
 from agedetect.tracking.runs import open_run
 from agedetect.training.curves import curves
-from agedetect.training.distributed import close, keep_freed_memory, open_fabric, to_numpy
+from agedetect.training.distributed import close, keep_freed_memory, lost_process, open_fabric, to_numpy, torchrun_job
 from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
 from agedetect.training.registration import report_and_register
@@ -75,14 +77,17 @@ def train(
     """
     if resume and config:
         raise ConfigError("resume takes the settings of its run: omit the config")
-    resumable = find_resumable(resume) if resume else None
+    if resume == LAST and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("several processes resume a run by its id: see agedetect runs")
+    is_first = int(os.environ.get("RANK", "0")) == 0
+    resumable = find_resumable(resume, is_first=is_first) if resume else None
     config = resumable.config if resumable else config or TrainConfig()
     if isinstance(faces, FaceSet):
         config = dataclasses.replace(config, data_dir=faces.source)
     elif faces is not None:
         config, faces = dataclasses.replace(config, data_dir=str(faces)), None
     config, started = resolve(config)
-    if not resume and int(os.environ.get("RANK", "0")) == 0:
+    if not resume and is_first:
         log.info("%s", started)
     return _train_folds(faces, config, resumable) if config.all_folds else _train_one(faces, config, resumable)
 
@@ -107,17 +112,21 @@ def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: Resumable |
     return TrainedRun(run_id=parent.id, metrics=means, folds=tuple(metrics))
 
 
+@lost_process()
 def _train_one(
     faces: FaceSet | None, config: TrainConfig, resume: Resumable | None, parent: Run | None = None
 ) -> TrainedRun:
     keep_freed_memory()
     fabric = open_fabric(config.device, config.precision)
     first = fabric.is_global_zero
-    face_set = cast(FaceSet, fabric.broadcast(_read(faces, config) if first else None))
+    face_set = cast(FaceSet, fabric.broadcast(read(faces, config) if first else None))
     splits = split_faces(face_set.faces, seed=config.split_seed, protocol=config.protocol, fold=max(config.fold, 0))
-    _require_calibration(splits.validation, config)
+    require_calibration(splits.validation, config)
+    job = torchrun_job()
+    if first and job and not resume and (begun := stopped_run_of(job)):
+        resume = find_resumable(begun, config)
     checkpoint = fabric.broadcast(resume.checkpoint(splits.fingerprint) if resume and first else None)
-    model = _new_model(config, splits, "none" if checkpoint else config.weights)
+    model = new_model(config, splits, "none" if checkpoint else config.weights)
     progress = Progress() if first else Progress(False)
     fit = Fit(fabric, model, config, splits.train, splits.validation, progress)
     trained = TrainedRun()
@@ -125,6 +134,8 @@ def _train_one(
         if run:
             log.info("run %s on %s, %s faces", run.id, fabric.device, len(face_set.faces))
             run.log_data(face_set, splits)
+            if job:
+                run.mark_job(job)
         history = _fit(fit, run, checkpoint)
         kept = run.kept_weights(history) if run else {}
         model.load_state_dict(fabric.broadcast(kept))
@@ -153,7 +164,7 @@ def _train_one(
     return trained
 
 
-def _read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
+def read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
     face_set = faces or read_faces(Path(config.data_dir))
     for note in face_set.notes:
         log.info("%s", note)
@@ -161,7 +172,7 @@ def _read(faces: FaceSet | None, config: TrainConfig) -> FaceSet:
     return face_set
 
 
-def _require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> None:
+def require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> None:
     needed = faces_to_calibrate(config.coverage, config.head)
     if len(validation) < needed:
         raise DataError(
@@ -170,7 +181,7 @@ def _require_calibration(validation: tuple[Face, ...], config: TrainConfig) -> N
         )
 
 
-def _new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
+def new_model(config: TrainConfig, splits: Splits, weights: str) -> AgeModel:
     torch.manual_seed(config.seed)
     mean_age = float(np.mean([face.age for face in splits.train]))
     return build_model(

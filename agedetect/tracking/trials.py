@@ -1,0 +1,150 @@
+"""The MLflow runs of a study: one parent, each trial a child of it, and the winner that is retrained."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from agedetect.reports.study_figures import Point, history, importance
+from agedetect.tracking.checkpoints import Epoch
+from agedetect.tracking.resuming import EPOCH_TAG
+from agedetect.tracking.run_folder import RunFolder
+from agedetect.tracking.runs import experiment_id
+from agedetect.tracking.store import FINISHED
+
+_RUN_ID = "MLFLOW_RUN_ID"
+_STUDY_TAG = "agedetect.study"
+_FAILED, _KILLED, _RUNNING = map(RunStatus.to_string, (RunStatus.FAILED, RunStatus.KILLED, RunStatus.RUNNING))
+
+
+class TrialRun:
+    """The MLflow run of one trial."""
+
+    def __init__(self, run_id: str, number: int) -> None:
+        self.id, self.number = run_id, number
+
+    def log_epoch(self, epoch: Epoch) -> None:
+        """In one request."""
+        values = {f"validation/{name}": value for name, value in epoch.metrics.to_dict().items()}
+        values |= {"train/loss": epoch.train_loss, "train/learning_rate": epoch.learning_rate}
+        now = time.time_ns() // 1_000_000
+        metrics = [Metric(name, value, now, epoch.number) for name, value in values.items()]
+        MlflowClient().log_batch(self.id, metrics=metrics)
+
+    def say(self, outcome: str) -> None:
+        """Into the run's name, after the trial's number."""
+        MlflowClient().set_tag(self.id, "mlflow.runName", f"trial {self.number}: {outcome}")
+
+
+def begin_study_run(name: str, settings: Mapping[str, Any]) -> str:
+    """A study's parent run, that of `mlflow run` or a new one; its id."""
+    client = MlflowClient()
+    given = os.environ.pop(_RUN_ID, None)
+    run = client.get_run(given) if given else client.create_run(experiment_id(), tags=resolve_tags(), run_name=name)
+    known = run.data.params
+    params = [Param(key, str(value)) for key, value in settings.items() if key not in known]
+    client.log_batch(run.info.run_id, params=params, tags=[RunTag(_STUDY_TAG, name)])
+    return str(run.info.run_id)
+
+
+def resume_study_run(run_id: str) -> None:
+    """As running; the run that `mlflow run` made for a process that joins a study stays empty."""
+    os.environ.pop(_RUN_ID, None)
+    MlflowClient().update_run(run_id, _RUNNING)
+
+
+def end_study_run(run_id: str, *, finished: bool) -> None:
+    MlflowClient().set_terminated(run_id, FINISHED if finished else _KILLED)
+
+
+@contextmanager
+def trial_run(parent: str, number: int, params: Mapping[str, Any]) -> Iterator[TrialRun]:
+    """A child of the run `parent`. A pruned trial's run is finished, too: it has done what it was for."""
+    run = TrialRun(_child(parent, f"trial {number}"), number)
+    MlflowClient().log_batch(run.id, params=[Param(name, str(value)) for name, value in params.items()])
+    status = _FAILED
+    try:
+        yield run
+        status = FINISHED
+    except optuna.TrialPruned as stop:
+        status = FINISHED
+        run.say(str(stop))
+        raise
+    except KeyboardInterrupt:
+        status = _KILLED
+        raise
+    finally:
+        MlflowClient().set_terminated(run.id, status)
+
+
+def end_lost_run(run_id: str | None) -> None:
+    """Of a trial whose process was killed."""
+    if run_id:
+        MlflowClient().set_terminated(run_id, _KILLED)
+
+
+def begin_winner_run(parent: str) -> str:
+    """An empty run, a child of `parent`, for `the_run` to train in."""
+    return _child(parent, None)
+
+
+@contextmanager
+def the_run(run_id: str) -> Iterator[None]:
+    """The next run that MLflow starts is this one, as in a project that `mlflow run` starts."""
+    os.environ[_RUN_ID] = run_id
+    try:
+        yield
+    finally:
+        os.environ.pop(_RUN_ID, None)
+
+
+def is_finished(run_id: str) -> bool:
+    return str(MlflowClient().get_run(run_id).info.status) == FINISHED
+
+
+def was_begun(run_id: str) -> bool:
+    """Whether there is something to go on with, here or on the server."""
+    return RunFolder.of(run_id).exists or EPOCH_TAG in MlflowClient().get_run(run_id).data.tags
+
+
+def log_study(run_id: str, study: Study, *, n: int) -> None:
+    """The table of trials, both figures and the best validation MAE, on `n` faces, to the parent run."""
+    client = MlflowClient()
+    client.log_text(run_id, study.trials_dataframe().to_csv(index=False), "study/trials.csv")
+    points = [point for trial in study.get_trials(deepcopy=False) if (point := _point(trial))]
+    _log_figure(run_id, history(points, n=n), "history")
+    complete = sum(not point.pruned for point in points)
+    if complete > 1:
+        _log_figure(run_id, importance(optuna.importance.get_param_importances(study), n=complete), "importance")
+    client.log_metric(run_id, "validation/mae", study.best_value)
+
+
+def _point(trial: FrozenTrial) -> Point | None:
+    if trial.state is TrialState.COMPLETE and trial.value is not None:
+        return Point(trial.number, trial.value, pruned=False)
+    if trial.state is TrialState.PRUNED and trial.last_step is not None:
+        return Point(trial.number, trial.intermediate_values[trial.last_step], pruned=True)
+    return None
+
+
+def _log_figure(run_id: str, figure: Figure, name: str) -> None:
+    MlflowClient().log_figure(run_id, figure, f"figures/{name}.png", save_kwargs={"facecolor": "white"})
+
+
+def _child(parent: str, name: str | None) -> str:
+    client = MlflowClient()
+    experiment = client.get_run(parent).info.experiment_id
+    tags = {**resolve_tags(), MLFLOW_PARENT_RUN_ID: parent}
+    return str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)

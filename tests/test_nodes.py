@@ -35,13 +35,22 @@ def ip(*words: str) -> str:
         pytest.fail(f"ip {' '.join(words)}: {error.stderr.strip()}: network namespaces need root")
 
 
+def remove(name: str) -> None:
+    """A namespace and the processes in it, if it is there."""
+    found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
+    for pid in found.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
 @pytest.fixture
 def nodes() -> Iterator[None]:
     """Two network namespaces, joined by a cable (veth), so that only their addresses reach each other."""
     with ExitStack() as cleanup:
         for name in NODES:
+            remove(name)  # what a killed test left
             ip("netns", "add", name)
-            cleanup.callback(ip, "netns", "del", name)
+            cleanup.callback(remove, name)
         (first, (one, _)), (second, (other, _)) = NODES.items()
         ip("link", "add", one, "netns", first, "type", "veth", "peer", "name", other, "netns", second)
         for name, (device, address) in NODES.items():
@@ -54,7 +63,7 @@ def nodes() -> Iterator[None]:
 def start(name: str, folder: Path, faces: Path) -> subprocess.Popen[str]:
     device, address = NODES[name]
     torchrun = [
-        *("--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "1"),
+        *("--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3"),
         *("--rdzv-backend", "c10d", "--rdzv-id", "nodes", "--rdzv-endpoint", "10.77.0.1:29400"),
         *("--rdzv-conf", f"is_host={address == '10.77.0.1'}", "--local-addr", address),
     ]

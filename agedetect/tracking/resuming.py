@@ -20,7 +20,7 @@ from agedetect.tracking.checkpoints import CHECKPOINTS, Checkpoint, last_checkpo
 from agedetect.tracking.queue import Queue
 from agedetect.tracking.reading import read_config
 from agedetect.tracking.run_folder import QUEUE, RunFolder, find_kept
-from agedetect.tracking.store import FINISHED, download, one_line, store_address, tracking_uri
+from agedetect.tracking.store import FINISHED, download, reason, store_address, tracking_uri
 from agedetect.tracking.system_metrics import HEARTBEAT_TAG, SILENT_AFTER
 from agedetect_runtime import ModelError
 
@@ -64,7 +64,7 @@ class Resumable:
                 download(f"runs:/{self.run_id}/{CHECKPOINTS}", self.folder.path)
                 history = MlflowClient().get_metric_history(self.run_id, "train/loss")
             except (ModelError, MlflowException) as error:
-                raise RunError(f"run {self.run_id}: its state can't be fetched: {one_line(error)}") from error
+                raise RunError(f"run {self.run_id}: its state can't be fetched: {reason(error)}") from error
             logged = sorted({point.step for point in history})
             self.folder.note(
                 **kept_facts(self.config, tracked), logged_epochs=logged, queued_epoch=max(logged, default=0)
@@ -144,6 +144,6 @@ def _tracked(run_id: str, *, may_be_away: bool) -> Run | None:
         return MlflowClient().get_run(run_id)
     except MlflowException as error:
         if may_be_away and error.get_http_status_code() >= 500:
-            log.warning("%s is away; going on from this machine's state: %s", tracking_uri(), one_line(error))
+            log.warning("%s is away; going on from this machine's state: %s", tracking_uri(), reason(error))
             return None
-        raise RunError(f"run {run_id}: no training run with this id was found: {one_line(error)}") from error
+        raise RunError(f"run {run_id}: no training run with this id was found: {reason(error)}") from error

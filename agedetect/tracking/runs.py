@@ -29,7 +29,7 @@ from agedetect.tracking.resuming import Resumable, kept_facts, require_free
 from agedetect.tracking.run_folder import QUEUE, RunFolder
 from agedetect.tracking.sender import Sender, patience, send
 from agedetect.tracking.signals import stop_signals
-from agedetect.tracking.store import FINISHED, one_attempt, one_line, store_errors, tracking_uri
+from agedetect.tracking.store import FINISHED, one_attempt, reason, store_errors, tracking_uri
 from agedetect.tracking.system_metrics import HEARTBEAT_TAG, Pulse, heartbeat
 from agedetect_runtime.errors import AgedetectError
 
@@ -186,7 +186,7 @@ def _stop(run: Run, sender: Sender, status: str) -> None:
             trouble = sender.drain(_QUIET, slowest=_QUIET)
         trouble = trouble and sender.drain(_HURRY, slowest=_HURRY)
     if trouble:
-        log.warning("%s lacks the run's end: %s; it is sent when the run goes on", tracking_uri(), one_line(trouble))
+        log.warning("%s lacks the run's end: %s; it is sent when the run goes on", tracking_uri(), reason(trouble))
 
 
 def _go_on(folder: RunFolder) -> str:
@@ -202,7 +202,7 @@ def unsent(folder: RunFolder, trouble: Exception) -> UnsentError:
     else:
         state = f"its results are in {folder.path / QUEUE}"
     return UnsentError(
-        f"run {folder.run_id}: it is trained, but {folder.facts()['store']} lacks a part: {one_line(trouble)}; "
+        f"run {folder.run_id}: it is trained, but {folder.facts()['store']} lacks a part: {reason(trouble)}; "
         f"{state}; send the rest with: agedetect sync {folder.run_id}"
     )
 

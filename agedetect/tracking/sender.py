@@ -19,7 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from agedetect.tracking.queue import Entry, Queue
 from agedetect.tracking.registry import publish
 from agedetect.tracking.run_folder import RunFolder
-from agedetect.tracking.store import one_line, tracking_uri, upload_files
+from agedetect.tracking.store import reason, tracking_uri, upload_files
 
 PATIENCE = "AGEDETECT_PATIENCE"  # seconds that a finished training waits for a server that is away
 _PATIENCE = 180.0
@@ -151,7 +151,7 @@ class Sender:
             log.warning(
                 "%s takes nothing now: %s; what is to be logged is kept in %s",
                 tracking_uri(),
-                one_line(error),
+                reason(error),
                 self._folder.path,
             )
         self._trouble = error

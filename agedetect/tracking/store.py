@@ -72,8 +72,15 @@ def missing_package(thing: str, error: ModuleNotFoundError) -> str:
     return f"{thing}: its artifact store needs a package that is not installed: {one_line(error)}; install it"
 
 
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def reason(error: BaseException) -> str:
+    """What happened at the bottom, such as "connection refused": the exceptions above it repeat the address."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return one_line(error)
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextmanager
@@ -82,7 +89,7 @@ def store_errors(thing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise RunError(f"{thing}: {tracking_uri()}: {one_line(error)}") from error
+        raise RunError(f"{thing}: {tracking_uri()}: {reason(error)}") from error
     except ModuleNotFoundError as error:
         raise RunError(missing_package(thing, error)) from error
 

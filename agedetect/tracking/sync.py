@@ -14,7 +14,7 @@ from agedetect.tracking.resuming import is_trained, use_store
 from agedetect.tracking.run_folder import QUEUE, RunFolder, kept_runs
 from agedetect.tracking.runs import unsent
 from agedetect.tracking.sender import Sender
-from agedetect.tracking.store import FINISHED, one_attempt, one_line
+from agedetect.tracking.store import FINISHED, one_attempt, reason
 
 _PATIENCE = 30.0  # seconds that an error may last
 _KILLED = RunStatus.to_string(RunStatus.KILLED)
@@ -77,7 +77,7 @@ def _sync(folder: RunFolder) -> str:
         if trouble and trained:
             raise unsent(folder, trouble)
         if trouble:
-            raise RunError(f"run {folder.run_id}: {folder.facts()['store']} lacks a part: {one_line(trouble)}")
+            raise RunError(f"run {folder.run_id}: {folder.facts()['store']} lacks a part: {reason(trouble)}")
         if not trained:
             return f"sent; go on with: agedetect train --resume {folder.run_id}"
         registered = folder.facts()["registered"]

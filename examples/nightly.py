@@ -141,7 +141,8 @@ def infer_photos(night: Night) -> str:
     """With the champion's export, tonight's or an earlier one."""
     if night.champion() is None:
         return "no champion yet: start the first night with --first"
-    model = mlflow.artifacts.download_artifacts(f"models:/{night.pictures_name}@{CHAMPION}", dst_path=str(night.folder))
+    address, place = f"models:/{night.pictures_name}@{CHAMPION}", str(night.folder / "champion")
+    model = mlflow.artifacts.download_artifacts(address, dst_path=place)
     table = night.folder / "ages.csv"
     again = "--resume" if Path(f"{table}.part").exists() else "--force"
     command = [sys.executable, "-m", "agedetect_runtime", str(night.photos), "--onnx", str(Path(model) / EXPORTED)]

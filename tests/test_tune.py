@@ -95,7 +95,7 @@ def test_a_search_opens_the_validation_faces(found: tuple[Tuned, Path], drawn_fa
     """Else the test above could not fail."""
     faces = without(tmp_path, drawn_faces, "validation")
     with tracking(f"sqlite:///{found[1] / 'mlflow.db'}"), pytest.raises(AgedetectError, match="no such file"):
-        tune(faces, TrainConfig(**SMALL), trials=1, retrain=False)
+        tune(faces, TrainConfig(**SMALL), trials=1, study="other", retrain=False)
 
 
 @pytest.mark.slow

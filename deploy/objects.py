@@ -55,6 +55,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.action != "create" and arguments.folder is None:
         parser.error(f"{arguments.action} needs a folder")
+    if "MLFLOW_S3_ENDPOINT_URL" not in os.environ:
+        parser.error("set MLFLOW_S3_ENDPOINT_URL to the object store's address")
     client = connect()
     create(client)
     if arguments.action != "create":

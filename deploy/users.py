@@ -52,6 +52,8 @@ def main() -> None:
     right.add_argument("--experiment", help="by name")
     right.add_argument("--model", help="by name")
     arguments = parser.parse_args()
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        parser.error("set MLFLOW_TRACKING_URI to the server's address")
     try:
         if arguments.action == "add":
             add(arguments.names, os.environ.get("NEW_PASSWORD") or getpass.getpass("first password: "))

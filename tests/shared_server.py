@@ -43,6 +43,7 @@ class SharedServer:
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": PASSWORDS[user] if password is None else password,
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "600",  # requests are counted, not seconds
             "PYTHONWARNINGS": "ignore",
         }
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
+from alembic.util import CommandError
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -18,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from agedetect.errors import RunError
-from agedetect.tracking.store import missing_package, one_line, tracking_uri
+from agedetect.tracking.store import one_line, tracking_uri
 
 _LOCK_NUMBER = 0x6167656465746563  # of PostgreSQL's advisory lock: "agedetec" in ASCII
 _SECONDS_TO_CONNECT = 10
@@ -38,8 +39,10 @@ def ready_store() -> None:
             with _advisory_lock(make_url(uri)):
                 MlflowClient(uri)
     except ModuleNotFoundError as error:
-        raise RunError(missing_package(tracking_uri(), error)) from error
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RunError(
+            f"{tracking_uri()}: needs a package: {one_line(error)}; install it, or set MLFLOW_TRACKING_URI"
+        ) from error
+    except (CommandError, MlflowException, SQLAlchemyError, OSError) as error:
         raise RunError(
             f"{tracking_uri()}: no usable MLflow store: {one_line(error)}; mend it, or set MLFLOW_TRACKING_URI"
         ) from error

@@ -37,7 +37,8 @@ test: .venv/ready
 test-fast: .venv/ready
 	$(PYTEST) -m "not slow and not external"
 
-# What `make test` leaves out: other languages, Spark and a real browser. Needs Node, Java 17 or later, and Chromium.
+# What `make test` leaves out: other languages, Spark, a real browser and a shared server. Needs Node, Java 17 or later,
+# Chromium and PostgreSQL.
 test-external: .venv/ready
 	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[external]"
 	OMP_NUM_THREADS=1 python -m pytest -m external

@@ -75,8 +75,8 @@ class Night:
         return next(version for version in found if version.run_id == training_run(self))
 
     def champion(self) -> str | None:
-        aliases: dict[str, str] = MlflowClient().get_registered_model(self.name).aliases
-        return aliases.get(CHAMPION)
+        aliases = MlflowClient().get_registered_model(self.name).aliases
+        return str(aliases[CHAMPION]) if CHAMPION in aliases else None
 
 
 def audit_faces(night: Night) -> str:
@@ -122,7 +122,7 @@ def promote_model(night: Night) -> str:
 def export_model(night: Night) -> str:
     """Writes the file, and registers it as the model that takes pictures."""
     version = night.version()
-    if night.champion() != version.version:
+    if night.champion() != str(version.version):
         return "not promoted: the champion's export stays"
     if "exported_as" in version.tags:
         return f"registered as {version.tags['exported_as']}"

@@ -106,7 +106,7 @@ def test_a_night_goes_on_where_it_was_killed_and_a_worse_model_does_not_serve(
 def versions(client: MlflowClient) -> dict[str, tuple[str, str]]:
     """Name -> its newest version, and the champion."""
     return {
-        model.name: (max(version.version for version in found), model.aliases["champion"])
+        model.name: (str(max(int(version.version) for version in found)), str(model.aliases["champion"]))
         for model in client.search_registered_models()
         if (found := client.search_model_versions(f"name = '{model.name}'"))
     }

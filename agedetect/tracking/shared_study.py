@@ -84,10 +84,13 @@ class SharedStudy:
     def _begun(self, trial: Trial, claim: ExitStack, objective: Callable[[Trial], float]) -> float:
         claim.close()
         try:
-            return objective(trial)
+            value = objective(trial)
         except KeyboardInterrupt:
             self.study.enqueue_trial(trial.params)
             raise
+        if self.study.get_trials(deepcopy=False)[trial.number].state is TrialState.FAIL:
+            raise RunError(f"trial {trial.number} is another process's now")  # for Optuna, which expects a reason
+        return value
 
     def count(self, *states: TrialState) -> int:
         return len(self.study.get_trials(deepcopy=False, states=states or _ENDED))

@@ -62,6 +62,8 @@ def load_registered_model(address: str) -> RegisteredModel:
     fixed = f"models:/{parsed.name}/{version}" if version else address  # the alias may move while this runs
     with TemporaryDirectory(prefix="agedetect-model-") as scratch:
         folder = parsed.folder or download(fixed, Path(scratch))
+        if parsed.folder is None and next(folder.glob("*"), None) is None:  # MLflow takes that for an empty model
+            raise ModelError(f"{address}: its files are gone from the artifact store: put them back, or train it again")
         try:
             network, spec = load_registered(_model_folder(folder))
         except ModelError as error:

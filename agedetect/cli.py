@@ -18,9 +18,10 @@ import click
 
 from agedetect import __version__
 from agedetect.config import AUTO, EVALUATION_SPLITS, KINDS, RENAMED, TrainConfig
-from agedetect.errors import ConfigError
+from agedetect.errors import ConfigError, one_line_errors
+from agedetect.tracking.patience import limit_waiting
 from agedetect.tracking.signals import stop_signals
-from agedetect_runtime.terminal import needs_extra, one_line_errors
+from agedetect_runtime.terminal import needs_extra
 
 if TYPE_CHECKING:
     from agedetect.reports.report import ComparisonReport, EvaluationReport
@@ -47,6 +48,7 @@ def _current_name(name: str) -> str:
 @click.version_option(__version__)
 def main() -> None:
     """Audit labelled faces, train age estimators on them, and evaluate models."""
+    limit_waiting()
 
 
 def number_or_auto(kind: type[int] | type[float]) -> Callable[[Any], Any]:

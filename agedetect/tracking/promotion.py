@@ -21,6 +21,7 @@ from agedetect.evaluation.subset import choose_faces
 from agedetect.reports.text import verdict
 from agedetect.tracking.address import Address
 from agedetect.tracking.exported import EXPORTED_AS
+from agedetect.tracking.patience import require_server
 from agedetect.tracking.reading import RegisteredModel, load_registered_model
 from agedetect.tracking.registry import LONGEST_DESCRIPTION
 from agedetect.tracking.store import download, not_found, one_line
@@ -90,6 +91,7 @@ def promote(
 
 def rollback(name: str, *, dry_run: bool = False) -> Decision:
     """Move `champion` back to the version that it was promoted over. Raises ModelError where there is none."""
+    require_server()
     version = _champion(name)
     if version is None:
         raise ModelError(f"models:/{name}@{CHAMPION}: there is none to roll back")

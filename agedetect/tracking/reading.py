@@ -18,6 +18,7 @@ from agedetect.evaluation.predictor import Predictor
 from agedetect.models.inference import CalibratedModel
 from agedetect.models.registered import DESCRIPTION, load_registered
 from agedetect.tracking.address import Address
+from agedetect.tracking.patience import require_server
 from agedetect.tracking.store import download, not_found, one_line, require_store, store_exists, tracking_uri
 from agedetect_runtime import ModelError
 
@@ -56,10 +57,13 @@ def load_registered_model(address: str) -> RegisteredModel:
         raise ModelError(str(error)) from error
     if parsed.folder is None:
         require_store(address)
+        require_server()
     version = _version_number(parsed)
     fixed = f"models:/{parsed.name}/{version}" if version else address  # the alias may move while this runs
     with TemporaryDirectory(prefix="agedetect-model-") as scratch:
         folder = parsed.folder or download(fixed, Path(scratch))
+        if parsed.folder is None and next(folder.glob("*"), None) is None:  # MLflow takes that for an empty model
+            raise ModelError(f"{address}: its files are gone from the artifact store: put them back, or train it again")
         try:
             network, spec = load_registered(_model_folder(folder))
         except ModelError as error:

@@ -10,17 +10,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from agedetect.data.faces import Face
+from agedetect.errors import DataError, explained
 from agedetect.training import augment
+from agedetect_runtime.errors import ImageError
 from agedetect_runtime.images import load_face, open_rgb
 
 Item = tuple[Tensor, Tensor]
+_LONGEST_WAIT = 300  # seconds for a batch: a worker that can't put it into shared memory drops it and says nothing
 EVALUATION_BATCH = 32  # at 64, glibc maps and unmaps every large activation anew: half the speed at 128 px
 
 
 class FaceDataset(Dataset[Item]):
     """Items are (face uint8 (S, S, 3), its target), indexed by (epoch, index), which seed the augmentation.
 
-    The target is the age in years, or the face's row of `targets`.
+    The target is the age in years, or the face's row of `targets`. Raises DataError for an image that can no longer be
+    read, the other AgedetectErrors for what else stops its process.
     """
 
     def __init__(
@@ -44,7 +48,11 @@ class FaceDataset(Dataset[Item]):
         epoch, index = key
         face = self.faces[index]
         random = np.random.default_rng((self.seed, epoch, index)) if self.augmentations else None
-        return torch.from_numpy(self._pixels(face, random)), self.targets[index]
+        with explained():  # here: a worker's exceptions leave it as text
+            try:
+                return torch.from_numpy(self._pixels(face, random)), self.targets[index]
+            except ImageError as error:
+                raise DataError(f"{face.path}: {error}, but could be read before: put it back, then resume") from error
 
     def _pixels(self, face: Face, random: np.random.Generator | None) -> augment.Pixels:
         if random is None:
@@ -111,6 +119,7 @@ def loader(
         collate_fn=_collate,
         pin_memory=pinned,
         persistent_workers=workers > 0,
+        timeout=_LONGEST_WAIT if workers else 0,
         generator=torch.Generator(),  # the workers' seeds must not come out of dropout's stream
     )
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from agedetect.config import AUTO, DEFAULT_LOSS, RECIPES, TrainConfig
+from agedetect.errors import ResourceError, explained
 from agedetect.models.timm_backbones import face_recognition_word, is_timm
 from agedetect.training.distributed import choose_device, use_bfloat16
 from agedetect_runtime.cores import usable_cores
 
+_SHARED_MEMORY = Path("/dev/shm")  # Linux's, through which the workers give their batches
+_BATCHES_AHEAD = 3  # of each worker: two wait, one is made
 MOST_WORKERS = 8  # each holds whole batches in memory, and the step has to keep up with them
 
 
 def resolve(config: TrainConfig) -> tuple[TrainConfig, str]:
-    """The config with a value for every 'auto', and a line that says which and why.
+    """The config with a value for every 'auto' and an absolute `data_dir`, and a line that says which and why.
 
-    Raises ConfigError for a device that isn't there, WeightsError where timm doesn't know the backbone.
+    Raises ConfigError for a device that isn't there, WeightsError where timm doesn't know the backbone, ResourceError
+    where there is no room for the workers' batches or for temporary files: before the faces are decoded.
     """
     device = choose_device(config.device)
     start, reason = starting_point(config)
@@ -30,7 +37,9 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, str]:
         "workers": _workers(),
     }
     chosen: dict[str, Any] = {name: value for name, value in found.items() if getattr(config, name) == AUTO}
-    resolved = dataclasses.replace(config, **chosen)
+    place = str(Path(config.data_dir).absolute())  # so that the run resumes from any folder
+    resolved = dataclasses.replace(config, data_dir=place, **chosen)
+    require_room(resolved)
     values = ", ".join(f"{name}={getattr(resolved, name)}" for name in found if name != "start")
     return resolved, f"start={start} ({reason}): {values}"
 
@@ -47,6 +56,24 @@ def starting_point(config: TrainConfig) -> tuple[str, str]:
     if word:
         return "faces", f"the backbone's configuration names {word}"
     return "imagenet", "the published weights"
+
+
+def require_room(config: TrainConfig) -> None:
+    """Raises ResourceError where /dev/shm is too small for the batches, or no temporary folder can be written.
+
+    In too small a /dev/shm a worker is killed by a bus error, or drops its batch, for which training waits in vain.
+    """
+    with explained():
+        tempfile.gettempdir()  # the folder that it finds once holds for the whole process
+    needed = _BATCHES_AHEAD * int(config.workers) * config.batch_size * config.image_size**2 * 3  # bytes
+    if not needed or not _SHARED_MEMORY.is_dir():
+        return
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < needed:
+        raise ResourceError(
+            f"{_SHARED_MEMORY}: {free / 1e6:.1f} MB are free, {config.workers} workers need {needed / 1e6:.1f}: "
+            "enlarge it (docker run --shm-size 1g), or give fewer --workers; 0 need none"
+        )
 
 
 def _phases(config: TrainConfig, recipe: dict[str, float]) -> dict[str, float]:

@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
+from agedetect.errors import one_line_errors
 from agedetect.tracking.address import Address
-from agedetect_export.files import check_golden, description_path, report_path
+from agedetect.tracking.patience import limit_waiting
+from agedetect_export.files import check_golden, description_path, exclusive, report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.report import MIN_IMAGES, TOLERANCE_YEARS
 from agedetect_runtime import AgedetectError
 from agedetect_runtime.listing import is_folder
 from agedetect_runtime.table import printable
-from agedetect_runtime.terminal import Quantity, needs_extra, one_line_errors
+from agedetect_runtime.terminal import Quantity, needs_extra
 
 
 def _parse_source(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -126,6 +128,8 @@ def main(source: str, output: Path, golden: Path | None, force: bool, **options:
         raise click.UsageError(f"{output}: give an --output that ends in .onnx")
     if not is_folder(output.parent):
         raise click.UsageError(f"{output}: there is no folder {output.parent}; create it first")
+    with one_line_errors(), exclusive(output):  # which undoes what a killed export left
+        pass
     for path in (output, report_path(output), description_path(output)):
         if is_folder(path):
             raise click.UsageError(f"{path} is a folder; give another --output")
@@ -137,6 +141,7 @@ def main(source: str, output: Path, golden: Path | None, force: bool, **options:
         raise click.BadParameter(str(error), param_hint="--golden") from error
     if options["alias"] and not options["register"]:
         raise click.BadParameter("it needs --register", param_hint="'--alias'")
+    limit_waiting()
     with one_line_errors():
         with needs_extra("train"):
             from agedetect import load_model

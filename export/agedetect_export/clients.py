@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from agedetect.synthetic.portrait import draw_face
-from agedetect_export.files import GOLDEN, check_golden
+from agedetect_export.files import EARLIER, GOLDEN, check_golden, left_behind, locked
 from agedetect_export.report import TOLERANCE_YEARS
 from agedetect_runtime import AgeEstimator, ModelSpec
 from agedetect_runtime.images import load_face
@@ -56,19 +57,25 @@ def _json(value: dict[str, Any]) -> str:
 def whole_folder(place: Path | None, *, force: bool) -> Iterator[Path | None]:
     """A folder to fill, which is at `place` once the body is through; None for None.
 
-    Raises AgedetectError where something is there; with `force`, earlier golden vectors are replaced.
+    Raises AgedetectError where something is there; with `force`, earlier golden vectors are replaced. Those that a
+    killed export was replacing are put back first.
     """
     if place is None:
         yield None
         return
-    check_golden(place, force=force)
-    with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as name:
-        made = Path(name) / "made"
-        made.mkdir()
-        yield made
-        if place.exists():
-            place.replace(Path(name) / "earlier")
-        made.replace(place)
+    with locked(place):
+        for left in left_behind(place):
+            if (left / EARLIER).is_dir() and not place.exists():
+                (left / EARLIER).replace(place)
+            shutil.rmtree(left)
+        check_golden(place, force=force)
+        with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as name:
+            made = Path(name) / "made"
+            made.mkdir()
+            yield made
+            if place.exists():
+                place.replace(Path(name) / EARLIER)
+            made.replace(place)
 
 
 def write_golden(model: Path, folder: Path) -> None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
+
 from agedetect.evaluation.predictor import Predictor
 from agedetect.tracking.exported import register_export
 from agedetect.tracking.reading import RegisteredModel, listed_faces
@@ -17,7 +20,7 @@ from agedetect.tracking.store import tracking_uri
 from agedetect_export import clients, compression, convert, parity, resize
 from agedetect_export.compression import RunFaces
 from agedetect_export.faces import from_folder, from_run
-from agedetect_export.files import description_path, disk_errors, in_place, report_path
+from agedetect_export.files import EARLIER, description_path, disk_errors, exclusive, in_place, places_of, report_path
 from agedetect_export.precision import MAE_BUDGET_YEARS, PRECISIONS
 from agedetect_export.report import TOLERANCE_YEARS, ParityReport
 from agedetect_export.resize_parity import compare_resize
@@ -65,14 +68,21 @@ def export_model(
     """Write `output` and, beside it, its description and the report that is returned; log them to the model's run.
 
     Raises AgedetectError, and then what was at `output` is as it was. Everything is made in a folder beside it; the
-    finished files are moved to their places, and taken back where MLflow doesn't accept them.
+    finished files are moved to their places, and taken back where MLflow doesn't log them. They stay where it only
+    refuses to register them.
     """
     if not isinstance(model, RegisteredModel):
         raise ModelError(f"{model.name}: it is an exported file; export a model of the registry")
     _check_size(model, options.image_size)
     if options.register and options.register == model.registered_name:
         raise AgedetectError(f"{options.register}: it is the source's own name; register the file under another")
-    _check_places(output, options.force)
+    _check_run(model)
+    with exclusive(output):
+        _check_places(output, options.force)
+        return _export(model, output, options, log)
+
+
+def _export(model: RegisteredModel, output: Path, options: ExportOptions, log: Log) -> ParityReport:
     if options.faces:
         paths = from_folder(options.faces, options.images)
     else:
@@ -85,22 +95,39 @@ def export_model(
     ):
         folder = Path(name)
         file, report = _make(model, output, options, paths, run_faces, folder, log)
-        report_file = report_path(folder / output.name)
-        report_file.write_text(report.to_json(), encoding="utf-8")
-        description = description_path(file)
-        description.write_text(clients.describe(file, _with_provenance(model, report)), encoding="utf-8")
+        report_path(file).write_text(report.to_json(), encoding="utf-8")
+        described = clients.describe(file, _with_provenance(model, report))
+        description_path(file).write_text(described, encoding="utf-8")
         if golden is not None:
             clients.write_golden(file, golden)
-        made = {file: output, report_file: report_path(output), description: description_path(output)}
-        with in_place(made, folder / "earlier"):
+        made = places_of(folder, output)
+        with in_place(made, folder / EARLIER):
             if model.tracked:
                 log_export(model, list(made.values()), report.metrics(), report.verdicts())
             else:
                 log(f"not logged: the model's run is not in {tracking_uri()}")
-            if options.register:
-                registered = register_export(model, output, options.register, options.alias)
-                log(f"registered as {registered.uri}{''.join(f', @{alias}' for alias in options.alias)}")
+    if options.register:
+        _register(model, output, options, log)
     return report
+
+
+def _register(model: RegisteredModel, output: Path, options: ExportOptions, log: Log) -> None:
+    try:
+        registered = register_export(model, output, options.register, options.alias)
+    except AgedetectError as error:
+        raise AgedetectError(f"{error}; the file is safe: {output.absolute()}; register it with --force") from error
+    log(f"registered as {registered.uri}{''.join(f', @{alias}' for alias in options.alias)}")
+
+
+def _check_run(model: RegisteredModel) -> None:
+    """Raises AgedetectError where the model's run is deleted: MLflow would refuse the export at the very end."""
+    if model.tracked and model.run_id:
+        run = MlflowClient().get_run(model.run_id)
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            raise AgedetectError(
+                f"run {model.run_id}: it is deleted, so the export was not logged, nor made; restore it with "
+                f"`mlflow runs restore --run-id {model.run_id}`"
+            )
 
 
 def _check_size(model: RegisteredModel, image_size: int) -> None:
@@ -113,8 +140,6 @@ def _check_size(model: RegisteredModel, image_size: int) -> None:
 
 
 def _check_places(output: Path, force: bool) -> None:
-    if not output.parent.is_dir():
-        raise AgedetectError(f"{output}: there is no folder {output.parent}; create it first")
     for path in (output, report_path(output), description_path(output)):
         if path.is_dir():
             raise AgedetectError(f"{path} is a folder; give another output")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from agedetect_runtime import AgedetectError
 
 GOLDEN = "golden.json"
+EARLIER = "earlier"  # in an export's own folder: the files that it replaces
 
 
 def report_path(output: Path) -> Path:
@@ -36,26 +41,84 @@ def check_golden(place: Path | None, *, force: bool) -> None:
         raise AgedetectError(f"{place} {remedy}")
 
 
+def places_of(folder: Path, output: Path) -> dict[Path, Path]:
+    """The files that an export to `output` makes in its own folder, and their places."""
+    made = folder / output.name
+    return {path(made): path(output) for path in (Path, report_path, description_path)}
+
+
+@contextmanager
+def exclusive(output: Path) -> Iterator[None]:
+    """No other export to `output` meanwhile; what a killed one left is undone first.
+
+    Raises AgedetectError where another one is under way, and where the folder isn't there or can't be written.
+    """
+    with locked(output):
+        for left in left_behind(output):
+            if (left / EARLIER).is_dir():
+                _put_back(places_of(left, output), left / EARLIER)
+            shutil.rmtree(left)
+        yield
+
+
+@contextmanager
+def locked(place: Path) -> Iterator[None]:
+    """Raises AgedetectError where another process has locked the place, or where its folder can't be written."""
+    if not place.parent.is_dir():
+        raise AgedetectError(f"{place}: there is no folder {place.parent}; create it first")
+    lock = FileLock(place.with_name(f".{place.name}.lock"))
+    with disk_errors(place):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise AgedetectError(f"{place}: another export is writing it; wait, or choose another place") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows deletes no open file
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def left_behind(place: Path) -> list[Path]:
+    """The folders beside it that killed exports have left."""
+    name = re.compile(rf"\.{re.escape(place.name)}\.[a-z0-9_]{{8}}")  # as tempfile names them
+    return [path for path in place.parent.iterdir() if name.fullmatch(path.name) and path.is_dir()]
+
+
 @contextmanager
 def in_place(places: Mapping[Path, Path], aside: Path) -> Iterator[None]:
     """Move each made file to its place; where that or the body fails, every place is as it was.
 
-    `aside` keeps the earlier files meanwhile, on the same file system.
+    `aside` keeps the earlier files meanwhile, on the same file system. A killed process leaves each file old or new.
     """
     aside.mkdir()
     try:
         for made, place in places.items():
             if os.path.lexists(place):
-                place.replace(aside / place.name)
+                _keep(place, aside / place.name)
             made.replace(place)
         yield
     except BaseException:
-        for made, place in places.items():
-            if os.path.lexists(aside / place.name):
-                (aside / place.name).replace(place)
-            elif not made.exists():
-                place.unlink(missing_ok=True)
+        _put_back(places, aside)
         raise
+    aside.rename(aside.with_name("replaced"))  # from here on nothing is undone
+
+
+def _keep(file: Path, copy: Path) -> None:
+    """A second name for it, so that its place is never empty."""
+    try:
+        os.link(file, copy, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # FAT and some network drives have no links
+        shutil.copy2(file, copy, follow_symlinks=False)
+
+
+def _put_back(places: Mapping[Path, Path], aside: Path) -> None:
+    for made, place in places.items():
+        if os.path.lexists(aside / place.name):
+            (aside / place.name).replace(place)
+        elif not made.exists():
+            place.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import click
@@ -15,6 +19,7 @@ from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.installing import install_command
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_LONGEST_END = 5.0  # seconds
 
 
 @contextmanager
@@ -25,7 +30,26 @@ def one_line_errors() -> Iterator[None]:
     except AgedetectError as error:
         raise click.ClickException(" ".join(str(error).split())) from error
     except KeyboardInterrupt as interrupt:
+        end_soon()
         raise click.exceptions.Exit(INTERRUPTED) from interrupt
+
+
+def end_soon() -> None:
+    """After Ctrl-C: the process ends within seconds, whatever still runs; a second Ctrl-C ends it at once.
+
+    Python would wait for every thread of a pool, and so for a download from a server that doesn't answer.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end, daemon=True).start()
+
+
+def _end() -> None:
+    time.sleep(_LONGEST_END)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(INTERRUPTED)
 
 
 class Quantity(click.FloatRange):

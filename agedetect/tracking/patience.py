@@ -1,0 +1,82 @@
+"""How long a command waits for the tracking server: MLflow's own limits add up to 504 s, and to far more of silence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from agedetect.errors import StoreError
+
+# Each request: three more attempts after 0, 2 and 4 s. A timeout is of one attempt: the answer to an upload comes when
+# the server has put the file into its store.
+LIMITS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+_TIMEOUT, _RETRIES = 5, 2  # of the first question, which any server answers in milliseconds: seconds, and attempts
+_DATABASES = ("postgresql", "mysql")
+
+
+def limit_waiting() -> None:
+    """Set MLflow's limits, each unless the user has set it. Cheap: MLflow isn't imported."""
+    for name, value in LIMITS.items():
+        os.environ.setdefault(name, value)
+
+
+def wake_on_interrupt() -> None:
+    """Let Ctrl-C wake a main thread that waits for others, for a download say. Call it once MLflow is imported.
+
+    MLflow imports polars where it is installed, whose handler restarts the wait (SA_RESTART).
+    """
+    if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
+        signal.siginterrupt(signal.SIGINT, True)
+
+
+def require_server() -> None:
+    """Raises StoreError, within 18 seconds, where the tracking server or database in use doesn't answer.
+
+    A store on the local disk always passes.
+    """
+    from agedetect.tracking.store import one_line, tracking_uri
+
+    wake_on_interrupt()
+    uri = tracking_uri()
+    try:
+        _ask()
+    except ModuleNotFoundError as error:
+        raise StoreError(f"{uri}: its database needs the package {error.name}: install it") from error
+    except Exception as error:  # requests, urllib3, SQLAlchemy and each database driver have exceptions of their own
+        raise StoreError(
+            f"{uri}: the tracking server does not answer ({one_line(_cause(error))}): start it, or set "
+            "MLFLOW_TRACKING_URI"
+        ) from error
+
+
+def _ask() -> None:
+    """Any answer counts but a gateway's 5xx: a server behind a gateway may have no /health."""
+    import mlflow
+    import sqlalchemy
+    from mlflow.utils import credentials, rest_utils
+
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        host: Any = credentials.get_default_host_creds
+        request: Any = rest_utils.http_request
+        request(host(uri), "/health", "GET", max_retries=_RETRIES, timeout=_TIMEOUT)
+    elif uri.startswith(_DATABASES):
+        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": _TIMEOUT})
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+
+def _cause(error: Exception) -> Exception:
+    """The innermost error, which says what happened; the outer ones repeat the address."""
+    while isinstance(inner := error.__cause__ or error.__context__, Exception):
+        error = inner
+    return error

@@ -21,7 +21,7 @@ from agedetect.config import AUTO, EVALUATION_SPLITS, KINDS, RENAMED, TrainConfi
 from agedetect.errors import ConfigError, one_line_errors
 from agedetect.tracking.patience import limit_waiting
 from agedetect.tracking.signals import stop_signals
-from agedetect_runtime.terminal import needs_extra
+from agedetect_runtime.terminal import INTERRUPTED, end_soon, needs_extra
 
 if TYPE_CHECKING:
     from agedetect.reports.report import ComparisonReport, EvaluationReport
@@ -112,10 +112,7 @@ def train_command(context: click.Context, /, resume: str | None, no_register: bo
         config = TrainConfig(**values)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for number in stop_signals():
-        if signal.getsignal(number) is not signal.SIG_IGN:  # which is what nohup makes of a closed terminal
-            signal.signal(number, signal.default_int_handler)
+    _log_and_stop_as_ctrl_c_does()
     with one_line_errors(), needs_extra("train"):
         from agedetect.tracking.runs import Interrupted
         from agedetect.training.train import train
@@ -124,11 +121,20 @@ def train_command(context: click.Context, /, resume: str | None, no_register: bo
             trained = train(config=None if resume else config, resume=resume)
         except Interrupted as stop:
             click.echo(f"Stopped. Go on with: {stop.hint}", err=True)
-            sys.exit(130)
+            end_soon()
+            sys.exit(INTERRUPTED)
     if trained.folds:
         click.echo(_of_folds([metrics["mae"] for metrics in trained.folds]))
     elif trained.logged:
         click.echo(f"test MAE {trained.metrics['mae']:.3f} years, model {trained.logged.uri}")
+
+
+def _log_and_stop_as_ctrl_c_does() -> None:
+    """Log lines on standard error, and SIGTERM and SIGHUP as KeyboardInterrupt."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for number in stop_signals():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # which is what nohup makes of a closed terminal
+            signal.signal(number, signal.default_int_handler)
 
 
 def _of_folds(errors: list[float]) -> str:
@@ -391,10 +397,7 @@ def tune_command(
         config = TrainConfig(**values)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for number in stop_signals():
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    _log_and_stop_as_ctrl_c_does()
     with one_line_errors(), needs_extra("train"):
         from agedetect.training.tune import tune
 
@@ -402,7 +405,8 @@ def tune_command(
             found = tune(data, config, trials=trials, study=study, storage=storage, fixed=given, retrain=retrain)
         except KeyboardInterrupt:
             click.echo("Stopped. The same command goes on.", err=True)
-            sys.exit(130)
+            end_soon()
+            sys.exit(INTERRUPTED)
     settings = ", ".join(f"{name}={value:.4g}" for name, value in found.best.items())
     click.echo(
         f"study {found.study}, best of {found.trials} trials ({found.pruned} pruned): trial {found.number}, "

@@ -76,7 +76,8 @@ _STOPS = tuple(
         ),
         (
             r"^Dist(Backend|Network|Store)Error|gloo|connection (closed|reset) by peer.*rank|NCCL",
-            "another process of this training ended, or can't be reached: look at its output, then resume the run",
+            "another process of this training was lost, or can't be reached: look at its output; with "
+            "--max-restarts, torchrun begins all of them again",
         ),
     )
 )

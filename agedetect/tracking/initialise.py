@@ -72,7 +72,7 @@ def _make_sqlite(path: Path) -> None:
     for left_over in (new, new.with_name(f"{new.name}-journal")):
         left_over.unlink(missing_ok=True)
     uri = URL.create("sqlite", database=str(new)).render_as_string()
-    store = SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(uri, DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
     store.engine.dispose()
     new.rename(path)
 

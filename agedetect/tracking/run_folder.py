@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -29,6 +30,19 @@ def runs_folder() -> Path:
         return Path.home() / ".local" / "state" / "agedetect" / "runs"
     except RuntimeError as error:
         raise RunError("no home folder to keep the states of a run in; set AGEDETECT_RUNS to a folder") from error
+
+
+def ready_runs_folder() -> None:
+    """Make it. Raises RunError where it can't be written: before a run is started, that is."""
+    place = runs_folder()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, "no right to write it")
+    except OSError as error:
+        raise RunError(
+            f"{place}: a run's states can't be kept there: {error.strerror}; set AGEDETECT_RUNS to a folder"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from agedetect.config import TrainConfig
-from agedetect.errors import RunError
+from agedetect.errors import RunError, explained
 from agedetect.tracking.queue import Entry, Queue
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
@@ -37,7 +37,7 @@ EXPERIMENT = "agedetect"
 _OWNER_TAG = "agedetect.owner"
 _RUNNING, _KILLED, _FAILED = map(RunStatus.to_string, (RunStatus.RUNNING, RunStatus.KILLED, RunStatus.FAILED))
 _AT_ONCE = 1.0  # seconds
-_QUIET, _HURRY = 1.0, 4.0  # seconds to tell the server that a run was stopped: uninterrupted, and at most after that
+_QUIET, _HURRY = 1.0, 2.0  # seconds to tell the server that a run was stopped: uninterrupted, and at most after that
 _MADE_UP_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # what MLflow gives a run without a name: "bold-fox-123"
 log = logging.getLogger("agedetect")
 
@@ -79,7 +79,8 @@ def open_run(config: TrainConfig, resume: Resumable | None = None, parent: Run |
         try:
             if tracked:
                 run.log_settings(tracked.data.params)
-            yield run
+            with explained():
+                yield run
         except KeyboardInterrupt as stop:
             _stop(run, sender, _KILLED)
             raise Interrupted(_go_on(folder)) from stop

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +14,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agedetect.errors import ConfigError, RunError
+from agedetect.errors import ConfigError
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # mallopt's names in glibc's malloc.h
 _LARGEST_THRESHOLD = 32 << 20  # bytes; glibc takes no larger one
@@ -75,20 +73,6 @@ def torchrun_job() -> str | None:
     if job != "none":  # torchrun's word for no id
         return job
     return Path(os.environ["TORCHELASTIC_ERROR_FILE"]).parents[2].name  # LAUNCH/attempt_0/RANK/error.json
-
-
-@contextmanager
-def lost_process() -> Iterator[None]:
-    """Another process that is gone is one line, instead of gloo's or NCCL's traceback."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
-            raise
-        raise RunError(
-            "another process of this training was lost: with --max-restarts, torchrun begins them again and the run "
-            "goes on; else resume it"
-        ) from error
 
 
 def use_bfloat16(precision: str, accelerator: str) -> bool:

@@ -19,7 +19,7 @@ from agedetect.config import TrainConfig
 from agedetect.data.faces import Face, FaceSet, read_faces, require_few_skipped
 from agedetect.data.protocols import PROTOCOLS
 from agedetect.data.splits import Splits, split_faces
-from agedetect.errors import ConfigError, DataError, RunError
+from agedetect.errors import ConfigError, DataError, RunError, explained
 from agedetect.evaluation.evaluate import evaluate_run
 from agedetect.evaluation.leakage import training_duplicates
 from agedetect.evaluation.predictions import Predictions
@@ -28,14 +28,16 @@ from agedetect.models.inference import CalibratedModel
 from agedetect.models.model import AgeModel, build_model
 from agedetect.tracking.checkpoints import Checkpoint, Epoch
 from agedetect.tracking.folds import Fold, log_folds, read_folds
+from agedetect.tracking.initialise import ready_store
 from agedetect.tracking.jobs import stopped_run_of
+from agedetect.tracking.patience import require_server
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
 from agedetect.tracking.resuming import Resumable, find_resumable
-from agedetect.tracking.run_folder import LAST
+from agedetect.tracking.run_folder import LAST, ready_runs_folder
 from agedetect.tracking.runs import open_run
 from agedetect.training.curves import curves
-from agedetect.training.distributed import close, keep_freed_memory, lost_process, open_fabric, to_numpy, torchrun_job
+from agedetect.training.distributed import close, keep_freed_memory, open_fabric, to_numpy, torchrun_job
 from agedetect.training.fit import Fit
 from agedetect.training.progress import Progress
 from agedetect.training.registration import report_and_register
@@ -89,6 +91,9 @@ def train(
     config, started = resolve(config)
     if not resume and is_first:
         log.info("%s", started)
+        ready_runs_folder()
+        require_server()
+        ready_store()
     return _train_folds(faces, config, resumable) if config.all_folds else _train_one(faces, config, resumable)
 
 
@@ -112,7 +117,7 @@ def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: Resumable |
     return TrainedRun(run_id=parent.id, metrics=means, folds=tuple(metrics))
 
 
-@lost_process()
+@explained()
 def _train_one(
     faces: FaceSet | None, config: TrainConfig, resume: Resumable | None, parent: Run | None = None
 ) -> TrainedRun:

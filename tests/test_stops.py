@@ -35,7 +35,7 @@ from agedetect.training.start import require_room, resolve
         (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "a disk is full"),
         (PermissionError(13, "Permission denied", "/data/x"), "no right to write (/data/x)"),
         (RuntimeError("Could not determine home directory."), "set HOME"),
-        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.1]:5"), "resume the run"),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.1]:5"), "was lost"),
     ],
 )
 def test_an_exception_that_the_user_can_mend_is_one_line(error: Exception, words: str) -> None:

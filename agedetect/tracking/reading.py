@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 
 from agedetect.config import TrainConfig
@@ -115,6 +116,10 @@ def read_config(run_id: str) -> TrainConfig:
             raise RunError(f"run {run_id}: this version can't train with its settings: {error}; start anew") from error
         except (ModelError, OSError, ValueError, TypeError) as error:
             raise RunError(f"run {run_id}: no training run with this id was found: {one_line(error)}") from error
+
+
+def is_deleted(run_id: str) -> bool:
+    return bool(MlflowClient().get_run(run_id).info.lifecycle_stage == LifecycleStage.DELETED)
 
 
 def _model_folder(folder: Path) -> Path:

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage
-
 from agedetect.evaluation.predictor import Predictor
 from agedetect.tracking.exported import register_export
-from agedetect.tracking.reading import RegisteredModel, listed_faces
+from agedetect.tracking.reading import RegisteredModel, is_deleted, listed_faces
 from agedetect.tracking.registry import log_export
 from agedetect.tracking.store import tracking_uri
 from agedetect_export import clients, compression, convert, parity, resize
@@ -121,13 +118,11 @@ def _register(model: RegisteredModel, output: Path, options: ExportOptions, log:
 
 def _check_run(model: RegisteredModel) -> None:
     """Raises AgedetectError where the model's run is deleted: MLflow would refuse the export at the very end."""
-    if model.tracked and model.run_id:
-        run = MlflowClient().get_run(model.run_id)
-        if run.info.lifecycle_stage == LifecycleStage.DELETED:
-            raise AgedetectError(
-                f"run {model.run_id}: it is deleted, so the export was not logged, nor made; restore it with "
-                f"`mlflow runs restore --run-id {model.run_id}`"
-            )
+    if model.tracked and model.run_id and is_deleted(model.run_id):
+        raise AgedetectError(
+            f"run {model.run_id}: it is deleted, so the export was not logged, nor made; restore it with "
+            f"`mlflow runs restore --run-id {model.run_id}`"
+        )
 
 
 def _check_size(model: RegisteredModel, image_size: int) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from agedetect.tracking.registry import registered_before
 from conftest import SMALL_RUN, command_environment, options, program, run_command
+from export_store import tracking
 from mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.slow
@@ -51,6 +53,8 @@ def require_whole(server: MlflowServer, run_id: str) -> None:
     assert client.get_model_version_by_alias("agedetect", "candidate").run_id == run_id
     models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     assert len(models) == 1
+    with tracking(server.uri):
+        assert registered_before(f"models:/{models[0].model_id}", "agedetect") is not None
 
 
 def train_until(line: str, server: MlflowServer, folder: Path, faces: Path, patience: str) -> subprocess.Popen[str]:

@@ -120,7 +120,7 @@ def register(uri: str, name: str, spec: ModelSpec) -> Registered:
         "data_licence": spec.provenance["data_licence"],
     }
     client = MlflowClient()
-    found = _registered_before(client, uri, name) or mlflow.register_model(uri, name, tags=tags)
+    found = registered_before(uri, name) or mlflow.register_model(uri, name, tags=tags)
     text = description_of(spec.card)
     client.update_model_version(name, found.version, description=text)
     client.update_registered_model(name, description=text)
@@ -128,11 +128,13 @@ def register(uri: str, name: str, spec: ModelSpec) -> Registered:
     return Registered(f"models:/{name}@{ALIAS}", name, str(found.version))
 
 
-def _registered_before(client: MlflowClient, uri: str, name: str) -> ModelVersion | None:
-    """By a process that was killed after it."""
-    model_id = uri.removeprefix("models:/")
-    versions = client.search_model_versions(f"name='{name}'")
-    return next((version for version in versions if version.model_id == model_id), None)
+def registered_before(uri: str, name: str) -> ModelVersion | None:
+    """The version that a process registered which was killed afterwards.
+
+    A server answers without the model's id, but with its URI as the source.
+    """
+    versions = MlflowClient().search_model_versions(f"name='{name}'")
+    return next((found for found in versions if uri in (found.source, f"models:/{found.model_id}")), None)
 
 
 def description_of(card: str) -> str:

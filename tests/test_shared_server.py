@@ -22,7 +22,7 @@ pytestmark = pytest.mark.external
 
 MODEL = "models:/agedetect@candidate"
 EXPORT: list[str | Path] = [program("agedetect-export"), MODEL, "--output", "age.onnx"]
-# Of one training: two epochs, 25 files of report and model, the registration; 65, and one in ten seconds of the machine.
+# Of one training: two epochs, 25 files of report and model, the registration; 65, and one in ten seconds more.
 MOST_REQUESTS = 75
 
 

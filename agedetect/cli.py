@@ -18,7 +18,7 @@ import click
 
 from agedetect import __version__
 from agedetect.config import AUTO, EVALUATION_SPLITS, KINDS, RENAMED, TrainConfig
-from agedetect.errors import ConfigError, one_line_errors
+from agedetect.errors import ConfigError, RunError, one_line_errors
 from agedetect.tracking.patience import limit_waiting
 from agedetect.tracking.signals import stop_signals
 from agedetect_runtime.terminal import INTERRUPTED, end_soon, needs_extra
@@ -338,8 +338,15 @@ def sync_command(run_id: str | None) -> None:
     with one_line_errors(), needs_extra("train"):
         from agedetect.tracking.sync import sync
 
+        failed = None
         for run, outcome in sync(run_id):
-            click.echo(f"run {run}: {outcome}")
+            if isinstance(outcome, RunError):
+                failed = outcome
+                click.echo(f"Error: {outcome}", err=True)
+            else:
+                click.echo(f"run {run}: {outcome}")
+        if failed:
+            sys.exit(1)
 
 
 @main.command("crop")

@@ -26,11 +26,13 @@ from mlflow.entities.model_registry import ModelVersion
 from agedetect import TrainConfig, evaluate, export, read_faces, train
 from agedetect.data.audit import audit
 from agedetect.data.faces import FaceSet
-from agedetect.errors import RunError
+from agedetect.errors import RunError, one_line_errors
 from agedetect.reports.write import write_audit
+from agedetect.tracking.patience import limit_waiting
 from agedetect.tracking.promotion import promote
-from agedetect.tracking.store import FINISHED
-from agedetect_runtime.terminal import one_line_errors
+from agedetect.tracking.resuming import was_begun
+from agedetect.tracking.store import FINISHED, store_errors
+from agedetect.tracking.sync import sent_if_trained
 
 CHAMPION, EXPORTED = "champion", "data/exported/model.onnx"
 log = logging.getLogger("nightly")
@@ -88,8 +90,8 @@ def audit_faces(night: Night) -> str:
 def train_model(night: Night) -> str:
     """In a run whose id is known before it begins, so that the next try finds it."""
     client, run_id = MlflowClient(), training_run(night)
-    if client.get_run(run_id).info.status != FINISHED:
-        if client.list_artifacts(run_id, "checkpoint"):
+    if client.get_run(run_id).info.status != FINISHED and not sent_if_trained(run_id):
+        if was_begun(run_id):
             train(night.faces, resume=run_id)
         else:
             os.environ["MLFLOW_RUN_ID"] = run_id  # as `mlflow run` does
@@ -189,7 +191,8 @@ def night_run(name: str) -> str:
 def main(faces: Path, photos: Path, config: Path, folder: Path, night: str, first: bool) -> None:
     """Train on FACES tonight, and estimate the ages in PHOTOS with the best model so far."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    with one_line_errors():
+    limit_waiting()
+    with one_line_errors(), store_errors(f"night {night}"):
         recipe = replace(TrainConfig.from_dict(json.loads(config.read_text())), data_dir=str(faces))
         (folder / night).mkdir(parents=True, exist_ok=True)
         tonight = Night(night_run(night), read_faces(faces), photos, recipe, folder / night, first)

@@ -107,7 +107,7 @@ def test_a_deleted_run_is_told_before_the_model_is_converted(store: Store, tmp_p
 
 
 def test_artifacts_that_are_gone_are_one_line(store: Store, tmp_path: Path) -> None:
-    folder = next(path.parent for path in store.root.rglob("MLmodel"))
+    folder = next(path.parents[1] for path in store.root.rglob("data/age_model"))  # not an export, which has none
     moved = folder.rename(tmp_path / "moved")
     try:
         result = export("--output", tmp_path / "age.onnx")

@@ -48,7 +48,7 @@ def test_an_entry_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert queue.is_empty
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "00000001").mkdir()  # as a process leaves it that was killed while it wrote the files
-    Queue(tmp_path)
+    Queue(tmp_path).clean()
     assert list(tmp_path.iterdir()) == []
 
 

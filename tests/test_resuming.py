@@ -173,9 +173,9 @@ def test_what_is_kept_is_listed_sent_and_removed(client: MlflowClient) -> None:
     folder = RunFolder.of(run_id)
     folder.note(ended="")  # as a SIGKILL leaves it
     client.update_run(run_id, "RUNNING")
-    assert sync() == [(run_id, f"sent; go on with: agedetect train --resume {run_id}")]
+    assert list(sync()) == [(run_id, f"sent; go on with: agedetect train --resume {run_id}")]
     assert client.get_run(run_id).info.status == "KILLED"
     assert remove(run_id) > 0
     assert list_runs() == []
     with pytest.raises(RunError, match="nothing of it is kept"):
-        sync(run_id)
+        list(sync(run_id))

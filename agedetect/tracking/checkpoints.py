@@ -18,7 +18,7 @@ from agedetect.evaluation.metrics import Metrics
 
 Part = Literal["head", "all"]
 CHECKPOINTS = "checkpoint"  # the folder, of the run's folder and of its artifacts
-_BEST, _STATES = "best.pt", ("even.pt", "odd.pt")
+BEST, _STATES = "best.pt", ("even.pt", "odd.pt")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def save_checkpoint(folder: Path, history: Sequence[Epoch], snapshot: Snapshot, 
     States of even and odd epochs take turns, and each file is renamed into place, so that wherever the process is
     killed one state is whole and its best weights are there. Raises RunError where the disk is full.
     """
-    best, state = folder / _BEST, folder / _STATES[snapshot.epoch % 2]
+    best, state = folder / BEST, folder / _STATES[snapshot.epoch % 2]
     is_best = keep_best and min(history, key=lambda epoch: epoch.metrics.mae).number == snapshot.epoch
     new_best, new_state = best.with_suffix(".new"), state.with_suffix(".new")
     try:
@@ -133,7 +133,7 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
             found.append(Checkpoint.load(folder / name))
         except (OSError, RuntimeError, EOFError, UnpicklingError):
             continue  # never written, or cut off while it was: the other one is whole
-    fitting = [state for state in found if not state.best_digest or state.best_digest == _digest(folder / _BEST)]
+    fitting = [state for state in found if not state.best_digest or state.best_digest == _digest(folder / BEST)]
     return max(fitting, key=lambda state: state.snapshot.epoch, default=None)
 
 
@@ -144,7 +144,7 @@ def kept_weights(folder: Path, history: Sequence[Epoch], *, keep_best: bool) -> 
         raise RunError(f"{folder}: the state after epoch {history[-1].number} can't be read back")
     if not keep_best:
         return last.snapshot.evaluated
-    state: dict[str, Any] = torch.load(folder / _BEST, "cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(folder / BEST, "cpu", weights_only=True)
     return state
 
 

@@ -42,7 +42,10 @@ class Queue:
         self._lock = threading.Lock()
         self._sending: Path | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():  # files of an entry that a killed process was adding
+
+    def clean(self) -> None:
+        """Remove the files of an entry that a killed process was adding: for who holds the lock of the run's folder."""
+        for left in self._folder.iterdir():
             if left.is_dir() and not left.with_suffix(".json").exists():
                 shutil.rmtree(left)
 
@@ -84,10 +87,11 @@ class Queue:
     def is_empty(self) -> bool:
         return not any(self._folder.glob("*.json"))
 
-    def discard(self, kind: str) -> None:
+    def discard(self, kind: str = "") -> None:
+        """Those of one kind, or all."""
         with self._lock:
             for entry in self._entries():
-                if entry.kind == kind:
+                if kind in ("", entry.kind):
                     _remove(entry)
 
     def holds(self, kind: str) -> bool:
@@ -96,7 +100,10 @@ class Queue:
 
     def _entries(self) -> Iterator[Entry]:
         for path in sorted(self._folder.glob("*.json")):
-            values = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                values = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:  # sent meanwhile, by the thread of another Queue of this folder
+                continue
             yield Entry(path, values["kind"], values["body"])
 
 

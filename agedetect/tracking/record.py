@@ -24,7 +24,7 @@ from agedetect.data.splits import Splits, write_splits
 from agedetect.evaluation.result import Evaluation
 from agedetect.models.registered import CARD
 from agedetect.reports.write import write_evaluation
-from agedetect.tracking.checkpoints import CHECKPOINTS, Epoch, Snapshot, kept_weights, save_checkpoint
+from agedetect.tracking.checkpoints import BEST, CHECKPOINTS, Epoch, Snapshot, kept_weights, save_checkpoint
 from agedetect.tracking.jobs import JOB_TAG
 from agedetect.tracking.reading import CONFIG
 from agedetect.tracking.registry import MODEL_NAME, Registered
@@ -107,8 +107,10 @@ class Run:
         written = save_checkpoint(self.folder.path / CHECKPOINTS, history, snapshot, keep_best=self.config.keeps_best)
         self.folder.note(epoch=snapshot.epoch)
         self.log_history(history)
-        for file in written:
-            self._sender.add("artifacts", {}, _linked(CHECKPOINTS, file), replaces=file.name)
+        for file in written:  # each of the best weights: a state that waits may name them
+            self._sender.add(
+                "artifacts", {}, _linked(CHECKPOINTS, file), replaces="" if file.name == BEST else file.name
+            )
         self._sender.add("batch", {"tags": {EPOCH_TAG: str(snapshot.epoch)}}, replaces=EPOCH_TAG)
 
     def log_history(self, history: list[Epoch]) -> None:
@@ -127,8 +129,14 @@ class Run:
         self._sender.add("artifacts", {}, write, replaces=name)
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
-        now = time.time_ns() // 1_000_000
+        """Once: after a kill they are the same points again."""
+        now = self.folder.facts().get("metrics_ms") or time.time_ns() // 1_000_000
+        self.folder.note(metrics_ms=now)
         self._sender.add("batch", {"metrics": [(name, value, now, 0) for name, value in values.items()]})
+
+    def mark_trained(self) -> None:
+        """Of a run without a model: all that is left is to send."""
+        self.folder.note(trained=True)
 
     def log_text(self, path: str, text: str) -> None:
         def write(folder: Path) -> None:

@@ -70,7 +70,10 @@ def publish(entry: Entry, run_id: str) -> Registered:
     """
     client, body, folder = MlflowClient(), entry.body, entry.files / MODEL_NAME
     if "model_id" not in body:
-        logged = client.create_logged_model(body["experiment_id"], MODEL_NAME, source_run_id=run_id)
+        made = client.search_logged_models([body["experiment_id"]], f"source_run_id = '{run_id}'")
+        logged = (
+            made[0] if made else client.create_logged_model(body["experiment_id"], MODEL_NAME, source_run_id=run_id)
+        )
         entry.update(model_id=logged.model_id)
     model_id = body["model_id"]
     if not body.get("uploaded"):

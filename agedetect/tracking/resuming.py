@@ -25,6 +25,7 @@ from agedetect.tracking.system_metrics import HEARTBEAT_TAG, SILENT_AFTER
 from agedetect_runtime import ModelError
 
 EPOCH_TAG = "agedetect.epoch"
+OWNER_TAG = "agedetect.owner"
 FINGERPRINT_TAG = "split_fingerprint"
 log = logging.getLogger("agedetect")
 
@@ -55,6 +56,8 @@ class Resumable:
         if self.tracked and int(tags.get(EPOCH_TAG, 0)) > (found.snapshot.epoch if found else 0):
             self._fetch(self.tracked)
             found = last_checkpoint(states)
+            if found is None:
+                raise RunError(f"run {self.run_id}: none of its states on the server is whole: start anew")
         return found
 
     def _fetch(self, tracked: Run) -> None:
@@ -66,6 +69,7 @@ class Resumable:
             except (ModelError, MlflowException) as error:
                 raise RunError(f"run {self.run_id}: its state can't be fetched: {reason(error)}") from error
             logged = sorted({point.step for point in history})
+            Queue(self.folder.path / QUEUE).discard()  # of this machine's part, which another one did again
             self.folder.note(
                 **kept_facts(self.config, tracked), logged_epochs=logged, queued_epoch=max(logged, default=0)
             )
@@ -92,14 +96,19 @@ def find_resumable(name: str, config: TrainConfig | None = None, *, is_first: bo
     run_id = folder.run_id
     if facts:
         use_store(facts["store"])
-        if is_first and is_trained(folder):
-            raise RunError(f"run {run_id}: it is trained; send what its server lacks with: agedetect sync {run_id}")
         if is_first and folder.is_in_use:
             raise RunError(f"run {run_id}: it is being trained on this machine; wait, or stop that process")
+        if is_first and is_trained(folder):
+            raise RunError(f"run {run_id}: it is trained; send what its server lacks with: agedetect sync {run_id}")
     tracked = _tracked(run_id, may_be_away=bool(facts))
     if tracked and is_first:
         require_free(tracked)
     return Resumable(folder, config or _config(folder, run_id, facts), tracked)
+
+
+def was_begun(run_id: str) -> bool:
+    """Whether there is something to go on with, here or on the server."""
+    return RunFolder.of(run_id).exists or EPOCH_TAG in MlflowClient().get_run(run_id).data.tags
 
 
 def is_trained(folder: RunFolder) -> bool:

@@ -25,7 +25,7 @@ from agedetect.errors import RunError, explained
 from agedetect.tracking.queue import Entry, Queue
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
-from agedetect.tracking.resuming import Resumable, kept_facts, require_free
+from agedetect.tracking.resuming import OWNER_TAG, Resumable, is_trained, kept_facts, require_free
 from agedetect.tracking.run_folder import QUEUE, RunFolder
 from agedetect.tracking.sender import Sender, patience, send
 from agedetect.tracking.signals import stop_signals
@@ -34,7 +34,6 @@ from agedetect.tracking.system_metrics import HEARTBEAT_TAG, Pulse, heartbeat
 from agedetect_runtime.errors import AgedetectError
 
 EXPERIMENT = "agedetect"
-_OWNER_TAG = "agedetect.owner"
 _RUNNING, _KILLED, _FAILED = map(RunStatus.to_string, (RunStatus.RUNNING, RunStatus.KILLED, RunStatus.FAILED))
 _AT_ONCE = 1.0  # seconds
 _QUIET, _HURRY = 1.0, 2.0  # seconds to tell the server that a run was stopped: uninterrupted, and at most after that
@@ -68,10 +67,11 @@ def open_run(config: TrainConfig, resume: Resumable | None = None, parent: Run |
         folder = RunFolder.of(tracked.info.run_id)
     with folder.locked(), one_attempt():
         if tracked:
-            _own(tracked, is_resumed=resume is not None)
-            folder.note(**kept_facts(config, tracked))
+            token = _own(tracked, is_resumed=resume is not None)
+            folder.note(**kept_facts(config, tracked), owner=token)
         folder.note(ended="")
         queue = Queue(folder.path / QUEUE)
+        queue.clean()
         queue.discard("end")  # of a stop that the server didn't hear of
         sender = Sender(folder, queue)
         run = Run(config, folder, sender, is_child=parent is not None, is_named=_is_named(tracked, config))
@@ -137,20 +137,21 @@ def experiment_id() -> str:
     return found.experiment_id
 
 
-def _own(run: TrackedRun, *, is_resumed: bool) -> None:
-    """Say who trains it from now on; of two machines that resume a run at once, one is refused."""
+def _own(run: TrackedRun, *, is_resumed: bool) -> str:
+    """Say who trains it from now on, by the token returned; of two machines that resume it at once, one is refused."""
     client, run_id, token = MlflowClient(), run.info.run_id, secrets.token_hex(8)
     with store_errors(f"run {run_id}"):
         if is_resumed:
             require_free(client.get_run(run_id))
-        tags = [RunTag(_OWNER_TAG, token), RunTag(HEARTBEAT_TAG, heartbeat())]
+        tags = [RunTag(OWNER_TAG, token), RunTag(HEARTBEAT_TAG, heartbeat())]
         client.log_batch(run_id, tags=tags)
         if not is_resumed:
-            return
+            return token
         time.sleep(_AT_ONCE)
-        if client.get_run(run_id).data.tags.get(_OWNER_TAG) != token:
+        if client.get_run(run_id).data.tags.get(OWNER_TAG) != token:
             raise RunError(f"run {run_id}: another machine resumed it at the same moment: it goes on there")
         client.update_run(run_id, _RUNNING)
+    return token
 
 
 def _is_named(tracked: TrackedRun | None, config: TrainConfig) -> bool:
@@ -175,6 +176,8 @@ def _finish(run: Run, sender: Sender) -> None:
 
 def _stop(run: Run, sender: Sender, status: str) -> None:
     """Tell the server, if it is there: a few seconds at most, which a second Ctrl-C cuts short."""
+    if is_trained(run.folder):  # stopped while it was being sent
+        status = FINISHED
     end = {"status": status, "time": time.time_ns() // 1_000_000}
     trouble: Exception | None = None
     try:
@@ -191,7 +194,7 @@ def _stop(run: Run, sender: Sender, status: str) -> None:
 
 
 def _go_on(folder: RunFolder) -> str:
-    return f"agedetect train --resume {folder.run_id}"
+    return f"agedetect {'sync' if is_trained(folder) else 'train --resume'} {folder.run_id}"
 
 
 def unsent(folder: RunFolder, trouble: Exception) -> UnsentError:

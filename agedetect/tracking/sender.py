@@ -129,19 +129,19 @@ class Sender:
         while not self._stopped:
             self._wake.clear()
             self._idle.clear()
-            entry = self._queue.first()
-            if entry is None:
-                self._idle.set()
-                self._wake.wait()
-                continue
             try:
+                entry = self._queue.first()
+                if entry is None:
+                    self._idle.set()
+                    self._wake.wait()
+                    continue
                 send(self._folder, entry)
+                self._queue.remove(entry)
             except Exception as error:  # whatever it is, training goes on; `drain` gives it to the caller
                 failures += 1
                 self._tell(error)
                 self._wake.wait(min(2.0 ** (failures - 1), _LONGEST_PAUSE))
                 continue
-            self._queue.remove(entry)
             if self._trouble:
                 log.info("%s answers again", tracking_uri())
             failures, self._trouble, self._progress = 0, None, time.monotonic()

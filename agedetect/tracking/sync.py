@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mlflow import MlflowClient
 from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
 
 from agedetect.config import TrainConfig
 from agedetect.errors import RunError
 from agedetect.tracking.queue import Queue
-from agedetect.tracking.resuming import is_trained, use_store
+from agedetect.tracking.resuming import OWNER_TAG, is_trained, use_store
 from agedetect.tracking.run_folder import QUEUE, RunFolder, kept_runs
 from agedetect.tracking.runs import unsent
 from agedetect.tracking.sender import Sender
@@ -40,16 +43,29 @@ def list_runs() -> list[KeptRun]:
     return [_describe(folder) for folder in kept_runs()]
 
 
-def sync(run_id: str | None = None) -> list[tuple[str, str]]:
+def sync(run_id: str | None = None) -> Iterator[tuple[str, str | RunError]]:
     """Send what the queue of a run holds, or those of all runs that aren't being trained; (id, what became of it).
 
     The folder of a trained run is then removed; a stopped run's is kept, to go on from. Raises RunError where there is
-    no such run, or where a server doesn't take it.
+    no such run; a server that doesn't take one run is no reason to keep the others.
     """
     folders = [RunFolder.of(run_id)] if run_id else [folder for folder in kept_runs() if not folder.is_in_use]
     if run_id and not folders[0].exists:
         raise RunError(f"run {run_id}: nothing of it is kept in {folders[0].path.parent}: it was sent, or is another's")
-    return [(folder.run_id, _sync(folder)) for folder in folders]
+    for folder in folders:
+        try:
+            yield folder.run_id, _sync(folder)
+        except RunError as error:
+            yield folder.run_id, error
+
+
+def sent_if_trained(run_id: str) -> bool:
+    """Whether a run was trained here before; what its server lacked is sent now. Raises RunError as `sync` gives it."""
+    folder = RunFolder.of(run_id)
+    if not folder.exists or not is_trained(folder):
+        return False
+    _sync(folder)
+    return True
 
 
 def remove(run_id: str) -> int:
@@ -67,6 +83,8 @@ def _sync(folder: RunFolder) -> str:
     with folder.locked(), one_attempt():
         use_store(folder.facts()["store"])
         queue, trained = Queue(folder.path / QUEUE), is_trained(folder)
+        queue.clean()
+        _require_ours(folder)
         if not folder.facts().get("ended") and not queue.holds("end"):  # killed: the server thinks that it goes on
             queue.add("end", {"status": FINISHED if trained else _KILLED, "time": time.time_ns() // 1_000_000})
         sender = Sender(folder, queue)
@@ -80,9 +98,22 @@ def _sync(folder: RunFolder) -> str:
             raise RunError(f"run {folder.run_id}: {folder.facts()['store']} lacks a part: {reason(trouble)}")
         if not trained:
             return f"sent; go on with: agedetect train --resume {folder.run_id}"
-        registered = folder.facts()["registered"]
+        registered = folder.facts().get("registered")
         folder.remove()
-        return f"sent; model {registered['uri']}"
+        return f"sent; model {registered['uri']}" if registered else "sent"
+
+
+def _require_ours(folder: RunFolder) -> None:
+    """Raises RunError where another machine has taken the run over since: what is kept here is of the past."""
+    try:
+        owner = MlflowClient().get_run(folder.run_id).data.tags.get(OWNER_TAG)
+    except (MlflowException, OSError):
+        return  # sending says why
+    if owner not in (None, folder.facts().get("owner", owner)):
+        raise RunError(
+            f"run {folder.run_id}: another machine went on with it; be rid of what is kept here with: agedetect runs "
+            f"--remove {folder.run_id}"
+        )
 
 
 def _describe(folder: RunFolder) -> KeptRun:

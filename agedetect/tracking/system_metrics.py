@@ -19,7 +19,6 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
 from agedetect.tracking.sender import Sender
-from agedetect_runtime.errors import AgedetectError
 
 HEARTBEAT_TAG = "agedetect.heartbeat"
 SILENT_AFTER = 90.0  # seconds without a heartbeat, after which a run on another machine counts as dead
@@ -48,16 +47,22 @@ class Pulse:
             self._stopped.set()
 
     def _work(self) -> None:
-        beaten = 0.0
-        while not self._stopped.wait(self._interval):
-            metrics = self._metrics()
-            with self._adding, suppress(AgedetectError, OSError):  # a full disk stops the training at its next state
-                if not self._stopped.is_set():
-                    self._sender.add("batch", {"metrics": metrics})
-            if time.monotonic() - beaten > _INTERVAL:
+        measured = beaten = time.monotonic()
+        while not self._stopped.wait(min(self._interval, _INTERVAL)):
+            if time.monotonic() - measured >= self._interval:
+                measured = time.monotonic()
+                with suppress(Exception):  # neither a sensor nor a full disk stops the training here
+                    self._log()
+            if time.monotonic() - beaten >= _INTERVAL:
                 beaten = time.monotonic()
                 with suppress(MlflowException, OSError):
                     MlflowClient().set_tag(self._run_id, HEARTBEAT_TAG, heartbeat())
+
+    def _log(self) -> None:
+        metrics = self._metrics()
+        with self._adding:
+            if not self._stopped.is_set():
+                self._sender.add("batch", {"metrics": metrics})
 
     def _metrics(self) -> list[tuple[str, float, int, int]]:
         now = time.time_ns() // 1_000_000

@@ -19,8 +19,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from agedetect.reports.study_figures import Point, history, importance
 from agedetect.tracking.checkpoints import Epoch
-from agedetect.tracking.resuming import EPOCH_TAG
-from agedetect.tracking.run_folder import RunFolder
 from agedetect.tracking.runs import experiment_id
 from agedetect.tracking.store import FINISHED
 
@@ -112,11 +110,6 @@ def the_run(run_id: str) -> Iterator[None]:
 
 def is_finished(run_id: str) -> bool:
     return str(MlflowClient().get_run(run_id).info.status) == FINISHED
-
-
-def was_begun(run_id: str) -> bool:
-    """Whether there is something to go on with, here or on the server."""
-    return RunFolder.of(run_id).exists or EPOCH_TAG in MlflowClient().get_run(run_id).data.tags
 
 
 def log_study(run_id: str, study: Study, *, n: int) -> None:

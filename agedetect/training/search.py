@@ -17,8 +17,10 @@ from agedetect.data.faces import FaceSet
 from agedetect.data.splits import Splits
 from agedetect.errors import RunError
 from agedetect.tracking.checkpoints import Epoch, Snapshot
+from agedetect.tracking.resuming import was_begun
 from agedetect.tracking.shared_study import RUN_ID, SharedStudy
 from agedetect.tracking.study_database import locked
+from agedetect.tracking.sync import sent_if_trained
 from agedetect.tracking.trials import (
     TrialRun,
     begin_winner_run,
@@ -27,7 +29,6 @@ from agedetect.tracking.trials import (
     log_study,
     the_run,
     trial_run,
-    was_begun,
 )
 from agedetect.training.distributed import keep_freed_memory, open_fabric
 from agedetect.training.fit import Fit
@@ -138,7 +139,7 @@ class Search:
             if winner.get("trial") != best.number:
                 winner = {"trial": best.number, RUN_ID: begin_winner_run(self.shared.run_id)}
                 study.set_user_attr(_WINNER, winner)
-            if is_finished(winner[RUN_ID]):
+            if is_finished(winner[RUN_ID]) or sent_if_trained(winner[RUN_ID]):
                 log.info("run %s has trained with the best settings", winner[RUN_ID])
                 return None
             if was_begun(winner[RUN_ID]):

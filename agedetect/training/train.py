@@ -113,6 +113,7 @@ def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: Resumable |
             metrics.append(found.metrics)
         log_folds(parent, metrics)
         means = {name: statistics.fmean(fold[name] for fold in metrics) for name in metrics[0]}
+        parent.mark_trained()
         parent.name_by(f"test MAE {means['mae']:.2f} over {len(metrics)} folds")
     return TrainedRun(run_id=parent.id, metrics=means, folds=tuple(metrics))
 

@@ -128,7 +128,7 @@ def main(source: str, output: Path, golden: Path | None, force: bool, **options:
         raise click.UsageError(f"{output}: give an --output that ends in .onnx")
     if not is_folder(output.parent):
         raise click.UsageError(f"{output}: there is no folder {output.parent}; create it first")
-    with one_line_errors(), exclusive(output):  # which undoes what a killed export left
+    with one_line_errors(), needs_extra("train"), exclusive(output):  # which undoes what a killed export left
         pass
     for path in (output, report_path(output), description_path(output)):
         if is_folder(path):

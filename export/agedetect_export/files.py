@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from agedetect_runtime import AgedetectError
 
 GOLDEN = "golden.json"
@@ -34,6 +32,7 @@ def check_golden(place: Path | None, *, force: bool) -> None:
     """
     if place is None:
         return
+
     if not place.parent.is_dir():
         raise AgedetectError(f"{place}: there is no folder {place.parent}; create it first")
     if os.path.lexists(place) and not (force and (place / GOLDEN).is_file()):
@@ -64,6 +63,8 @@ def exclusive(output: Path) -> Iterator[None]:
 @contextmanager
 def locked(place: Path) -> Iterator[None]:
     """Raises AgedetectError where another process has locked the place, or where its folder can't be written."""
+    from filelock import FileLock, Timeout  # of the training extra, whose absence the command tells in one line
+
     if not place.parent.is_dir():
         raise AgedetectError(f"{place}: there is no folder {place.parent}; create it first")
     lock = FileLock(place.with_name(f".{place.name}.lock"))

@@ -108,10 +108,7 @@ def train_command(context: click.Context, /, resume: str | None, no_register: bo
         if "registered_model_name" in given:
             raise click.UsageError("--no-register and --registered-model-name contradict each other: omit one")
         values["registered_model_name"] = "none"
-    try:
-        config = TrainConfig(**values)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+    config = _train_config(values)
     _log_and_stop_as_ctrl_c_does()
     with one_line_errors(), needs_extra("train"):
         from agedetect.tracking.runs import Interrupted
@@ -127,6 +124,13 @@ def train_command(context: click.Context, /, resume: str | None, no_register: bo
         click.echo(_of_folds([metrics["mae"] for metrics in trained.folds]))
     elif trained.logged:
         click.echo(f"test MAE {trained.metrics['mae']:.3f} years, model {trained.logged.uri}")
+
+
+def _train_config(values: dict[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig(**values)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _log_and_stop_as_ctrl_c_does() -> None:
@@ -400,10 +404,7 @@ def tune_command(
     agedetect tune UTKFace_data --trials 40 --model-name mobilenet_v2 --image-size 128 --epochs 8
     """
     given = [name for name in values if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
-    try:
-        config = TrainConfig(**values)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+    config = _train_config(values)
     _log_and_stop_as_ctrl_c_does()
     with one_line_errors(), needs_extra("train"):
         from agedetect.training.tune import tune

@@ -1,7 +1,7 @@
 """Kill trainings at random moments, go on with them, and count what is in the database afterwards.
 
-    python tests/kill_trainings.py /tmp/kills --kills 30            # a row each, and what was lost or doubled
-    python tests/kill_trainings.py /tmp/kills --kills 10 --server   # through a real MLflow server
+    python tests/kill_trainings.py kills --kills 30            # a row each, and what was lost or doubled
+    python tests/kill_trainings.py kills --kills 10 --server   # through a real MLflow server
 
 Each training is SMALL_RUN on drawn faces. It is killed (SIGKILL) up to a second and a half after a line
 that is drawn at random, resumed with `--resume last`, and compared with one that nobody killed, to the last digit.

@@ -1,6 +1,6 @@
 """Take the tracking server away from trainings, for minutes or for good, and count what is in its database afterwards.
 
-    python tests/outages.py /tmp/outages --seconds 120
+    python tests/outages.py outages --seconds 120
 
 The server is killed (SIGKILL) after a line of each training's log; three come back, the fourth doesn't before the end.
 """

@@ -31,6 +31,7 @@ from agedetect.reports.write import write_audit
 from agedetect.tracking.patience import limit_waiting
 from agedetect.tracking.promotion import promote
 from agedetect.tracking.resuming import was_begun
+from agedetect.tracking.runs import experiment_id
 from agedetect.tracking.store import FINISHED, store_errors
 from agedetect.tracking.sync import sent_if_trained
 
@@ -171,14 +172,14 @@ def night_run(name: str) -> str:
     """The night's run, found by its name or begun."""
     given = os.environ.pop("MLFLOW_RUN_ID", None)
     client = MlflowClient()
-    experiment = mlflow.set_experiment("agedetect-nightly")
-    found = client.search_runs([experiment.experiment_id], f"tags.night = '{name}'")
+    experiment = experiment_id("agedetect-nightly")  # or that of `mlflow run`, which a retry finds again
+    found = client.search_runs([experiment], f"tags.night = '{name}'")
     if found:
         return str(found[0].info.run_id)
     if given:
         client.set_tag(given, "night", name)
         return given
-    return str(client.create_run(experiment.experiment_id, tags={"night": name}, run_name=name).info.run_id)
+    return str(client.create_run(experiment, tags={"night": name}, run_name=name).info.run_id)
 
 
 @click.command(context_settings={"show_default": True})

@@ -48,7 +48,7 @@ def main(folder: Path, kills: int, seed: int, through_server: bool) -> None:
         (folder / "whole").mkdir()
         train(folder / "whole", folder / "faces", server)
         expected = history(folder / "whole", server)
-        faults = 0
+        faults = found_alive = 0
         for number in range(kills):
             place = folder / f"kill{number:02}"
             place.mkdir()
@@ -56,9 +56,10 @@ def main(folder: Path, kills: int, seed: int, through_server: bool) -> None:
             said = killed(place, folder / "faces", server, line, delay)
             problems = go_on(place, folder / "faces", server, expected)
             faults += bool(problems)
+            found_alive += said == "killed"
             click.echo(f"{number + 1:2}. {line!r} + {delay:.2f} s, {said}: {'; '.join(problems) or 'nothing'}")
             shutil.rmtree(place)
-        click.echo(f"{kills} kills, {faults} with something lost or doubled")
+        click.echo(f"{found_alive} kills, {faults} with something lost or doubled")
     finally:
         if server:
             server.kill()

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from conftest import ROOT, SMALL_RUN, command_environment
-from examples.nightly import main
+from examples.nightly import main, night_run
 from export_source import small_model
 from export_store import tracking
 
@@ -35,6 +35,18 @@ SMALL = {
     "learning_rate": 1e-2,
     "warmup_epochs": 0,
 }
+
+
+def test_a_retry_of_a_project_finds_the_run_of_the_first_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mlflow run` makes a run for each try, in the experiment that it was given."""
+    with tracking(f"sqlite:///{tmp_path / 'mlflow.db'}"):
+        client = MlflowClient()
+        experiment = client.create_experiment("nights of the team")
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+        first, second = (client.create_run(experiment).info.run_id for _ in range(2))
+        for given in (first, second):
+            monkeypatch.setenv("MLFLOW_RUN_ID", given)
+            assert night_run("monday") == first
 
 
 def arguments(folder: Path, faces: Path, night: str, **changes: object) -> list[str]:

@@ -53,11 +53,7 @@ def store() -> Iterator[str]:
             run([*control, "-m", "immediate", "stop"])
 
 
-def test_a_study_and_the_store_share_a_database_and_not_their_tables(
-    store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)  # another store's: MLflow's set_experiment leaves it
-
+def test_a_study_and_the_store_share_a_database_and_not_their_tables(store: str) -> None:
     def objective(trial: Trial) -> float:
         return trial.suggest_float("rate", 0, 1)
 

@@ -41,7 +41,7 @@ def require_server() -> None:
 
     A store on the local disk always passes.
     """
-    from agedetect.tracking.store import one_line, tracking_uri
+    from agedetect.tracking.store import reason, tracking_uri
 
     wake_on_interrupt()
     uri = tracking_uri()
@@ -51,8 +51,7 @@ def require_server() -> None:
         raise StoreError(f"{uri}: its database needs the package {error.name}: install it") from error
     except Exception as error:  # requests, urllib3, SQLAlchemy and each database driver have exceptions of their own
         raise StoreError(
-            f"{uri}: the tracking server does not answer ({one_line(_cause(error))}): start it, or set "
-            "MLFLOW_TRACKING_URI"
+            f"{uri}: the tracking server does not answer ({reason(error)}): start it, or set MLFLOW_TRACKING_URI"
         ) from error
 
 
@@ -73,10 +72,3 @@ def _ask() -> None:
             engine.connect().close()
         finally:
             engine.dispose()
-
-
-def _cause(error: Exception) -> Exception:
-    """The innermost error, which says what happened; the outer ones repeat the address."""
-    while isinstance(inner := error.__cause__ or error.__context__, Exception):
-        error = inner
-    return error

@@ -112,15 +112,15 @@ def _start(parent: str | None) -> TrackedRun:
         return client.create_run(experiment, tags=tags, run_name=os.environ.get("MLFLOW_RUN_NAME"))
 
 
-def experiment_id() -> str:
-    """Of the experiment that the environment names, or ours, found or created.
+def experiment_id(default: str = EXPERIMENT) -> str:
+    """Of the experiment that the environment names, or of `default`, found or created.
 
     `mlflow.set_experiment` would set it for the whole process and every later store.
     """
     client = MlflowClient()
     if chosen := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return chosen
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", default)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:

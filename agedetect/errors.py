@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,7 +54,8 @@ _STOPS = tuple(
             "the machine's memory is full: lower --batch-size, --image-size or --workers",
         ),
         (
-            r"DataLoader worker.*(killed by signal|exited unexpectedly)",
+            r"DataLoader worker.*(killed by signal|exited unexpectedly)"
+            r"|^(Connection\w+|EOFError|FileNotFoundError) .*in multiprocessing$",
             "a worker, a process that reads images, was killed, as a rule because the machine's memory was full: free "
             "some, or lower --workers",
         ),
@@ -89,12 +91,18 @@ def explain(error: BaseException) -> AgedetectError | None:
     if isinstance(error, AgedetectError):
         return _from_worker(error)
     number = error.errno if isinstance(error, OSError) else None
-    text = f"{type(error).__name__} {errno.errorcode.get(number or 0, '')} {error}"
+    text = f"{type(error).__name__} {errno.errorcode.get(number or 0, '')} {error}{_place(error)}"
     name = getattr(error, "filename", None)
     for pattern, message in _STOPS:
         if pattern.search(text):
             return ResourceError(message.format(where=f" ({name})" if name else ""))
     return None
+
+
+def _place(error: BaseException) -> str:
+    """A worker that dies while it hands over a batch is a lost connection, as a server that goes away is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " in multiprocessing" if any("multiprocessing" in frame.filename for frame in frames) else ""
 
 
 def _from_worker(error: AgedetectError) -> AgedetectError:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 import mlflow
@@ -70,6 +71,15 @@ def test_an_image_that_goes_while_training_runs_is_named(faces: list[Face], work
     expected = rf"^{faces[150].path}: no such file, but could be read before: put it back, then resume$"
     with pytest.raises(DataError, match=expected), explained():
         list(batches_of(faces, workers))
+
+
+def test_a_worker_that_dies_while_it_hands_over_a_batch_is_one_line() -> None:
+    with Listener(("127.0.0.1", 0)) as worker:
+        address = worker.address
+    with pytest.raises(ResourceError, match=r"^a worker, .* was killed"), explained():
+        Client(address)
+    with pytest.raises(ConnectionResetError), explained():  # of a server, say
+        raise ConnectionResetError
 
 
 def test_a_worker_that_is_killed_is_one_line(faces: list[Face]) -> None:

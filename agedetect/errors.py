@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,8 +91,12 @@ def explain(error: BaseException) -> AgedetectError | None:
     """What another library's exception means to the user; None for a bug."""
     if isinstance(error, AgedetectError):
         return _from_worker(error)
+    place = ""
+    if any("multiprocessing" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)):
+        place = " in multiprocessing"
+        error = _killed(error)
     number = error.errno if isinstance(error, OSError) else None
-    text = f"{type(error).__name__} {errno.errorcode.get(number or 0, '')} {error}{_place(error)}"
+    text = f"{type(error).__name__} {errno.errorcode.get(number or 0, '')} {error}{place}"
     name = getattr(error, "filename", None)
     for pattern, message in _STOPS:
         if pattern.search(text):
@@ -99,10 +104,14 @@ def explain(error: BaseException) -> AgedetectError | None:
     return None
 
 
-def _place(error: BaseException) -> str:
-    """A worker that dies while it hands over a batch is a lost connection, as a server that goes away is."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " in multiprocessing" if any("multiprocessing" in frame.filename for frame in frames) else ""
+def _killed(error: BaseException) -> BaseException:
+    """A worker that dies while it hands over a batch is first a lost connection, as a server that goes away is; the
+    signal of its death, which torch raises wherever the program then is, follows in a moment: here."""
+    try:
+        time.sleep(0.2)
+    except RuntimeError as killed:
+        return killed
+    return error
 
 
 def _from_worker(error: AgedetectError) -> AgedetectError:

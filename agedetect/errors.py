@@ -72,7 +72,10 @@ _STOPS = tuple(
             r"ENOSPC|EDQUOT|EFBIG|PytorchStreamWriter failed|inline_container|database or disk is full",
             "a disk is full{where}: free some space; TMPDIR, TORCH_HOME and HF_HOME move temporary files and downloads",
         ),
-        (r"EROFS|EACCES|EPERM|readonly database", "no right to write{where}: choose another place, or mend its rights"),
+        (
+            r"EROFS|EACCES|EPERM|readonly database",
+            "no right to read or write{where}: choose another place, or mend its rights",
+        ),
         (
             r"could not determine home directory",
             "there is no home directory: set HOME to a folder that can be written",

@@ -118,6 +118,18 @@ def test_artifacts_that_are_gone_are_one_line(store: Store, tmp_path: Path) -> N
     assert "its files are gone from the artifact store: put them back" in result.stderr.splitlines()[-1]
 
 
+def test_a_broken_mlmodel_stops_no_export(store: Store, tmp_path: Path) -> None:
+    """The network and its description are data of ours, beside it."""
+    file = next(path.parents[1] / "MLmodel" for path in store.root.rglob("data/age_model"))
+    text = file.read_text()
+    file.write_text("flavors: {{{")
+    try:
+        result = export("--output", tmp_path / "age.onnx")
+    finally:
+        file.write_text(text)
+    assert result.exit_code == 0, result.output
+
+
 def test_ctrl_c_ends_a_program_whose_threads_still_wait() -> None:
     code = """
 import time

@@ -1,15 +1,18 @@
+import errno
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
 from agedetect.config import BACKBONES, HEADS
-from agedetect.errors import WeightsError
+from agedetect.errors import ResourceError, WeightsError
 from agedetect.models.backbones import Backbone, build_backbone
 from agedetect.models.heads import BINS, DistributionHead
 from agedetect.models.model import AgeModel, build_model
@@ -184,6 +187,18 @@ def test_a_failed_download_stops_and_names_the_remedy(monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # refused at once, whatever the network
     with pytest.raises(WeightsError, match=r"could not be downloaded or read .* --weights FILE"):
         build_backbone("mobilenet_v2", "imagenet")
+
+
+def test_a_full_disk_under_the_downloads_is_told_as_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fill)
+    monkeypatch.setattr(timm, "create_model", fill)
+    for name in ("mobilenet_v2", "timm/hf-hub:somebody/network"):
+        with pytest.raises(ResourceError, match=r"^a disk is full.*TORCH_HOME and HF_HOME"):
+            build_backbone(name, "imagenet")
 
 
 def test_a_shared_dropout_mask_is_the_whole_batchs() -> None:

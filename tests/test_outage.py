@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import sqlite3
 import subprocess
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from agedetect.errors import StoreError
+from agedetect.tracking.patience import await_server
 from agedetect.tracking.registry import registered_before
-from conftest import SMALL_RUN, command_environment, options, program, run_command
+from conftest import SMALL_RUN, command_environment, listen_to_ctrl_c, options, program, run_command
 from export_store import tracking
 from mlflow_server import MlflowServer
 
@@ -58,10 +63,18 @@ def require_whole(server: MlflowServer, run_id: str) -> None:
 
 
 def train_until(line: str, server: MlflowServer, folder: Path, faces: Path, patience: str) -> subprocess.Popen[str]:
-    command = [program("agedetect"), "train", "--data-dir", faces, *options(SMALL_RUN)]
+    return start(
+        [program("agedetect"), "train", "--data-dir", faces, *options(SMALL_RUN)], line, server, folder, patience
+    )
+
+
+def start(
+    command: list[str | Path], line: str, server: MlflowServer, folder: Path, patience: str = "1"
+) -> subprocess.Popen[str]:
+    """Returns when the command has written `line`."""
     environment = command_environment(folder, MLFLOW_TRACKING_URI=server.uri, AGEDETECT_PATIENCE=patience)
     process = subprocess.Popen(
-        [str(part) for part in command], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_ctrl_c
     )
     assert process.stderr is not None
     written = []
@@ -110,3 +123,35 @@ def test_what_a_server_never_got_is_sent_later(server: MlflowServer, drawn_faces
     assert sent.stdout.endswith(f"run {run_id}: sent; model models:/agedetect@candidate\n"), sent.stderr
     require_whole(server, run_id)
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_ctrl_c_ends_a_search_whose_server_is_away(server: MlflowServer, drawn_faces: Path, tmp_path: Path) -> None:
+    shorter = {name: value for name, value in SMALL_RUN.items() if name != "finetune_learning_rate"}
+    process = start(
+        [program("agedetect"), "tune", drawn_faces, "--trials", "2", *options(shorter)], "trial 0", server, tmp_path
+    )
+    server.kill()
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+
+
+def test_what_needs_the_server_waits_for_it(
+    server: MlflowServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a fold does that begins while the server is away."""
+    server.kill()
+    monkeypatch.setenv("AGEDETECT_PATIENCE", "0")
+    with tracking(server.uri):
+        with pytest.raises(StoreError, match="does not answer"):
+            await_server()
+        monkeypatch.setenv("AGEDETECT_PATIENCE", "60")
+        back = threading.Timer(1, server.start)
+        back.start()
+        await_server()
+        back.join()
+    (told,) = [record.message for record in caplog.records if record.name == "agedetect"]
+    assert told.startswith(f"waiting: {server.uri}: the tracking server does not answer")

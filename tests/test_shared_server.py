@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -113,6 +114,28 @@ def test_a_backup_brings_all_back(server: SharedServer, tmp_path: Path, monkeypa
     operate(sys.executable, DEPLOY / "objects.py", "restore", "artifacts")
     assert digests(server, "anna", tmp_path / "after", monkeypatch) == before
     assert any(name.endswith("weights.safetensors") for name in before)
+
+
+@pytest.mark.usefixtures("requests_of_training")
+def test_a_training_that_may_not_register_says_where_its_model_is(
+    server: SharedServer, drawn_faces: Path, tmp_path: Path
+) -> None:
+    """In an experiment of ben's, under a name that is anna's."""
+    administer(server, "grant", "ben", "READ", "--model", "agedetect")
+    ben = server.client("ben") | {"MLFLOW_EXPERIMENT_NAME": "ben's"}
+    done = run(train(drawn_faces), tmp_path, ben)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(
+        r"lacks a part: .*403.*; the model is safe as models:/m-[0-9a-f]+, and is not registered as agedetect; send "
+        r"the rest with: agedetect sync [0-9a-f]+$",
+        done.stderr.splitlines()[-1],
+    ), done.stderr
+    administer(server, "grant", "ben", "EDIT", "--model", "agedetect")
+    sent = run([program("agedetect"), "sync"], tmp_path, ben)
+    assert sent.returncode == 0, sent.stderr
+    assert "sent; model models:/agedetect@candidate" in sent.stdout
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_eight_first_trainings_at_once_on_an_empty_database(server: SharedServer, tmp_path: Path) -> None:

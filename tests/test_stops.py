@@ -34,7 +34,7 @@ from agedetect.training.start import require_room, resolve
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. "), "--shm-size"),
         (OSError(28, "No space left on device", "/data/x"), "a disk is full (/data/x)"),
         (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "a disk is full"),
-        (PermissionError(13, "Permission denied", "/data/x"), "no right to write (/data/x)"),
+        (PermissionError(13, "Permission denied", "/data/x"), "no right to read or write (/data/x)"),
         (RuntimeError("Could not determine home directory."), "set HOME"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.1]:5"), "was lost"),
     ],
@@ -66,9 +66,17 @@ def batches_of(faces: list[Face], workers: int) -> Iterator[object]:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_goes_while_training_runs_is_named(faces: list[Face], workers: int) -> None:
-    faces[150].path.unlink()
-    expected = rf"^{faces[150].path}: no such file, but could be read before: put it back, then resume$"
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_image_that_goes_or_is_cut_off_while_training_runs_is_named(
+    faces: list[Face], workers: int, cut: bool
+) -> None:
+    path = faces[150].path
+    if cut:
+        path.write_bytes(path.read_bytes()[:45])
+    else:
+        path.unlink()
+    reason = "truncated" if cut else "no such file"
+    expected = rf"^{path}: {reason}, but could be read before: put it back, then resume$"
     with pytest.raises(DataError, match=expected), explained():
         list(batches_of(faces, workers))
 

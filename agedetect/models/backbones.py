@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 from torch import Tensor, nn
 from torchvision import models
 
-from agedetect.errors import WeightsError
+from agedetect.errors import WeightsError, explain
 from agedetect.models import timm_backbones
 from agedetect.models.timm_backbones import Arguments
 from agedetect.models.weights import load_exactly, read_weights
@@ -87,7 +87,7 @@ def _downloaded(name: str) -> dict[str, Tensor]:
             progress=False, check_hash=True, weights_only=True, map_location="cpu"
         )
     except (OSError, RuntimeError, UnpicklingError) as error:  # no network; another hash; a damaged or unsafe cache
-        raise WeightsError(
+        raise explain(error) or WeightsError(
             f"{name}: the ImageNet weights could not be downloaded or read ({error}); fetch {source.url} elsewhere and "
             "give the file with --weights FILE, or say --weights none to start from random ones"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from agedetect.errors import ConfigError, WeightsError
+from agedetect.errors import ConfigError, WeightsError, explain
 from agedetect.models.weights import load_exactly, read_weights
 from agedetect_runtime.spec import RESAMPLINGS
 
@@ -112,7 +112,7 @@ def _create(name: str, source: str, **arguments: Any) -> Any:
         raise ConfigError(f"{name}: this network does not take {given}; give the --image-size that it has") from error
     except Exception as error:  # timm and huggingface_hub raise a dozen types: no network, no such name, a bad file
         reason = " ".join(str(error).split())[:120]
-        raise WeightsError(
+        raise explain(error) or WeightsError(
             f"{name}: timm could not create or load it ({type(error).__name__}: {reason}); give timm/local-dir:FOLDER, "
             "a folder with config.json and model.safetensors, or --weights none to start from random ones"
         ) from error

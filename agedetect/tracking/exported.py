@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 import shutil
@@ -15,6 +16,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -22,7 +24,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 import agedetect_runtime
 from agedetect.synthetic.portrait import draw_face
 from agedetect.tracking.reading import EXPORTED, RegisteredModel
-from agedetect.tracking.registry import Registered, description_of
+from agedetect.tracking.registry import Registered, description_of, registered_before
 from agedetect.tracking.store import missing_package, no_transfer_bars, one_line
 from agedetect_runtime import AgeEstimator, ModelError, ModelSpec
 from agedetect_runtime.detectorfile import cached_detector
@@ -30,6 +32,7 @@ from agedetect_runtime.pyfunc import COLUMN, CONFIG, DETECTOR, MODEL
 
 EXPORTED_AS = "exported_as"  # a tag of the source: the address of its export
 _NAME = "onnx"  # among the models of a run
+_DIGEST = "agedetect.sha256"  # a tag of the logged model
 
 # What serving needs. The runtime itself is not on a package index: its code travels with the model.
 _REQUIREMENTS = ("mlflow-skinny", "pandas", "numpy", "pillow", "onnxruntime", "click")
@@ -49,15 +52,17 @@ SIGNATURE = ModelSignature(
 def register_export(source: RegisteredModel, file: Path, name: str, aliases: Sequence[str] = ()) -> Registered:
     """Register the exported `file` of `source` as a version of `name` that takes pictures, and give it the aliases.
 
-    The version and its source name each other in their tags and descriptions. Raises ModelError where MLflow refuses.
+    The version and its source name each other in their tags and descriptions. What the same export has logged or
+    registered before, and perhaps was killed then, is taken. Raises ModelError where MLflow refuses.
     """
     try:
-        found = _log(source, file, name)
+        found, is_new = _log(source, file, name)
         try:
             for alias in aliases:
                 MlflowClient().set_registered_model_alias(name, alias, found)
         except MlflowException:
-            MlflowClient().delete_model_version(name, found)
+            if is_new:
+                MlflowClient().delete_model_version(name, found)
             raise
         with AgeEstimator(file, device="cpu") as estimator:
             _link(source, estimator.spec, name, found)
@@ -68,8 +73,8 @@ def register_export(source: RegisteredModel, file: Path, name: str, aliases: Seq
     return Registered(f"models:/{name}/{found}", name, found)
 
 
-def _log(source: RegisteredModel, file: Path, name: str) -> str:
-    """The version's number."""
+def _log(source: RegisteredModel, file: Path, name: str) -> tuple[str, bool]:
+    """The version's number, and whether it is new."""
     with tempfile.TemporaryDirectory() as scratch, no_transfer_bars():
         data = Path(scratch) / Path(EXPORTED).parent.name
         data.mkdir()
@@ -77,25 +82,51 @@ def _log(source: RegisteredModel, file: Path, name: str) -> str:
         if detector := cached_detector():
             shutil.copyfile(detector, data / DETECTOR)
         run_id = source.run_id if source.tracked else None
+        digest = _digest(data)
+        if run_id and (uri := _logged_before(run_id, digest)):
+            before = registered_before(uri, name)
+            return str((before or mlflow.register_model(uri, name)).version), before is None
         info = Model.log(
             artifact_path=None,
             name=_NAME,
             flavor=Pictures,
             run_id=run_id,
-            model_id=run_id and _logged_beside(run_id),
+            model_id=run_id and _logged_beside(run_id, digest),
             registered_model_name=name,
             validate_serving_input=False,  # tests do
             data=data,
         )
-    return str(info.registered_model_version)
+    return str(info.registered_model_version), True
 
 
-def _logged_beside(run_id: str) -> str:
+def _digest(data: Path) -> str:
+    """Of the files, and of the versions of what runs them."""
+    digest = hashlib.sha256("\n".join(_pinned(("agedetect", *_REQUIREMENTS))).encode())
+    for file in sorted(data.iterdir()):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _pinned(packages: Sequence[str]) -> list[str]:
+    return [f"{package}=={version(package)}" for package in packages]
+
+
+def _logged_before(run_id: str, digest: str) -> str | None:
+    """The URI of the run's logged model with the same files."""
+    models = MlflowClient().search_logged_models([_experiment_id(run_id)], f"source_run_id = '{run_id}'")
+    whole = (model for model in models if model.status == LoggedModelStatus.READY)
+    return next((str(model.model_uri) for model in whole if model.tags.get(_DIGEST) == digest), None)
+
+
+def _logged_beside(run_id: str, digest: str) -> str:
     """The id of an empty logged model of the run's own experiment; MLflow would take the active one."""
-    client = MlflowClient()
-    experiment_id = client.get_run(run_id).info.experiment_id
-    model_id: str = client.create_logged_model(experiment_id, name=_NAME, source_run_id=run_id).model_id
-    return model_id
+    tags = {_DIGEST: digest}
+    logged = MlflowClient().create_logged_model(_experiment_id(run_id), _NAME, source_run_id=run_id, tags=tags)
+    return str(logged.model_id)
+
+
+def _experiment_id(run_id: str) -> str:
+    return str(MlflowClient().get_run(run_id).info.experiment_id)
 
 
 class Pictures:
@@ -115,7 +146,7 @@ class Pictures:
             model_config=dict(CONFIG),
             signature=SIGNATURE,
             input_example=pd.DataFrame({COLUMN: [_example()]}),
-            pip_requirements=[f"{package}=={version(package)}" for package in _REQUIREMENTS],
+            pip_requirements=_pinned(_REQUIREMENTS),
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from agedetect.errors import StoreError
@@ -18,7 +20,11 @@ LIMITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 _TIMEOUT, _RETRIES = 5, 2  # of the first question, which any server answers in milliseconds: seconds, and attempts
+PATIENCE = "AGEDETECT_PATIENCE"  # seconds that a training waits for a server that is away
+_PATIENCE = 180.0
+_PAUSE = 2.0
 _DATABASES = ("postgresql", "mysql")
+log = logging.getLogger("agedetect")
 
 
 def limit_waiting() -> None:
@@ -53,6 +59,25 @@ def require_server() -> None:
         raise StoreError(
             f"{uri}: the tracking server does not answer ({reason(error)}): start it, or set MLFLOW_TRACKING_URI"
         ) from error
+
+
+def await_server() -> None:
+    """Raises StoreError where it doesn't answer within `patience()` seconds."""
+    deadline, told = time.monotonic() + patience(), False
+    while True:
+        try:
+            return require_server()
+        except StoreError as error:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                log.warning("waiting: %s", error)
+            told = True
+            time.sleep(_PAUSE)
+
+
+def patience() -> float:
+    return float(os.environ.get(PATIENCE, _PATIENCE))
 
 
 def _ask() -> None:

@@ -22,12 +22,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from agedetect.config import TrainConfig
 from agedetect.errors import RunError, explained
+from agedetect.tracking.patience import patience
 from agedetect.tracking.queue import Entry, Queue
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
 from agedetect.tracking.resuming import OWNER_TAG, Resumable, is_trained, kept_facts, require_free
 from agedetect.tracking.run_folder import QUEUE, RunFolder
-from agedetect.tracking.sender import Sender, patience, send
+from agedetect.tracking.sender import Sender, send
 from agedetect.tracking.signals import stop_signals
 from agedetect.tracking.store import FINISHED, one_attempt, reason, store_errors, tracking_uri
 from agedetect.tracking.system_metrics import HEARTBEAT_TAG, Pulse, heartbeat

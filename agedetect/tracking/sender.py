@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,17 +20,11 @@ from agedetect.tracking.registry import publish
 from agedetect.tracking.run_folder import RunFolder
 from agedetect.tracking.store import reason, tracking_uri, upload_files
 
-PATIENCE = "AGEDETECT_PATIENCE"  # seconds that a finished training waits for a server that is away
-_PATIENCE = 180.0
 _LONGEST_PAUSE = 15.0
 SLOWEST_REQUEST = 600.0  # a large model on a slow line
 _AGAIN = 1.0  # a refusal may be of an earlier attempt
 _PASSES = (408, 429)  # of the 4xx: the server is busy
 log = logging.getLogger("agedetect")
-
-
-def patience() -> float:
-    return float(os.environ.get(PATIENCE, _PATIENCE))
 
 
 Point = tuple[str, float, int, int]  # a metric's name, value, time in ms and step

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from optuna.study import Study
@@ -20,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from agedetect.reports.study_figures import Point, history, importance
 from agedetect.tracking.checkpoints import Epoch
 from agedetect.tracking.runs import experiment_id
-from agedetect.tracking.store import FINISHED
+from agedetect.tracking.store import FINISHED, one_attempt
 
 _RUN_ID = "MLFLOW_RUN_ID"
 _STUDY_TAG = "agedetect.study"
@@ -64,7 +65,10 @@ def resume_study_run(run_id: str) -> None:
 
 
 def end_study_run(run_id: str, *, finished: bool) -> None:
-    MlflowClient().set_terminated(run_id, FINISHED if finished else _KILLED)
+    if finished:
+        MlflowClient().set_terminated(run_id, FINISHED)
+    else:
+        _end(run_id, _KILLED)
 
 
 @contextmanager
@@ -72,19 +76,22 @@ def trial_run(parent: str, number: int, params: Mapping[str, Any]) -> Iterator[T
     """A child of the run `parent`. A pruned trial's run is finished, too: it has done what it was for."""
     run = TrialRun(_child(parent, f"trial {number}"), number)
     MlflowClient().log_batch(run.id, params=[Param(name, str(value)) for name, value in params.items()])
-    status = _FAILED
     try:
         yield run
-        status = FINISHED
     except optuna.TrialPruned as stop:
-        status = FINISHED
         run.say(str(stop))
+        MlflowClient().set_terminated(run.id, FINISHED)
         raise
-    except KeyboardInterrupt:
-        status = _KILLED
+    except BaseException as stop:
+        _end(run.id, _KILLED if isinstance(stop, KeyboardInterrupt) else _FAILED)
         raise
-    finally:
-        MlflowClient().set_terminated(run.id, status)
+    MlflowClient().set_terminated(run.id, FINISHED)
+
+
+def _end(run_id: str, status: str) -> None:
+    """At once or not at all: a store that is away neither holds Ctrl-C up nor hides what the matter was."""
+    with one_attempt(), suppress(MlflowException, OSError):
+        MlflowClient().set_terminated(run_id, status)
 
 
 def end_lost_run(run_id: str | None) -> None:

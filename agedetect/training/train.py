@@ -30,7 +30,7 @@ from agedetect.tracking.checkpoints import Checkpoint, Epoch
 from agedetect.tracking.folds import Fold, log_folds, read_folds
 from agedetect.tracking.initialise import ready_store
 from agedetect.tracking.jobs import stopped_run_of
-from agedetect.tracking.patience import require_server
+from agedetect.tracking.patience import await_server, require_server
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
 from agedetect.tracking.resuming import Resumable, find_resumable
@@ -107,6 +107,7 @@ def _train_folds(faces: FaceSet | None, config: TrainConfig, resume: Resumable |
         for fold in range(PROTOCOLS[config.protocol].folds):
             found = begun.get(fold, Fold())
             if not found.metrics:
+                await_server()
                 fold_config = dataclasses.replace(config, fold=fold, registered_model_name="none")
                 resumed = find_resumable(found.run_id, fold_config) if found.run_id else None
                 found = Fold(_train_one(faces, fold_config, resumed, parent).metrics)

@@ -277,8 +277,8 @@ def promote_command(model: str, data: Path | None, margin: float, first: bool, r
     """Give MODEL, a registered version, the alias `champion` if it is better than the version that has it.
 
     Better: its test MAE is significantly lower, no group of 100 faces or more is significantly worse by more than the
-    margin, and its intervals keep their promise. The reason is written on the version either way. Exit code 0: the
-    alias was moved (or would be); 3: it was not; 1: an error.
+    margin, and its intervals keep their promise. The reason is written on the version either way. Exit code 0: MODEL
+    is the champion now (or would be); 3: it is not; 1: an error.
 
     \b
     agedetect promote models:/agedetect@candidate
@@ -293,9 +293,9 @@ def promote_command(model: str, data: Path | None, margin: float, first: bool, r
             answers = promotion.answers_on(data) if data else None
             decision = promotion.promote(model, answers=answers, margin=margin, first=first, dry_run=dry_run)
     would = "would be " if dry_run else ""
-    done = f"{would}the champion" if decision.moved else "not the champion"
-    click.echo(f"{decision.name} version {decision.version}: {done}: {decision.reason}")
-    if not decision.moved:
+    said = f"{would}the champion: " if decision.moved else "" if decision.is_champion else "not the champion: "
+    click.echo(f"{decision.name} version {decision.version}: {said}{decision.reason}")
+    if not decision.moved and not decision.is_champion:
         sys.exit(_NOT_PROMOTED)
     if decision.export:
         click.echo(f"{would}the champion, too: {decision.export}")

@@ -12,6 +12,7 @@ from agedetect.data.protocols import PROTOCOLS
 from agedetect.errors import ConfigError
 
 BACKBONES = ("resnet50", "resnet34", "efficientnet_b0", "mobilenet_v2")
+LOCAL_DIR = "timm/local-dir:"  # a backbone in a folder
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda")
 PRECISIONS = (AUTO, "float32", "bfloat16")
@@ -206,8 +207,8 @@ class TrainConfig:
     @property
     def backbone_label(self) -> str:
         """`model_name` without the folders of this machine."""
-        kind, colon, place = self.model_name.partition(":")
-        return f"timm/{PurePath(place).name}" if kind == "timm/local-dir" and colon else self.model_name
+        place = self.model_name.removeprefix(LOCAL_DIR)
+        return self.model_name if place == self.model_name else f"timm/{PurePath(place).name}"
 
     @property
     def all_folds(self) -> bool:

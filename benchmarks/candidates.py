@@ -46,12 +46,12 @@ from benchmarks.candidate_recipes import (
     with_drop_path,
 )
 
-SIZE, EPOCHS, HEAD_EPOCHS, RATE = 64, 6, 2, 8e-5
+SIZE, EPOCHS, HEAD_EPOCHS, RATE = 112, 4, 2, 8e-5
 HEAD_ONLY_SIZE, HEAD_ONLY_EPOCHS, MOST_SEEDS = 160, 10, 10
 
 CANDIDATES = (
     "base",
-    "rate of 3e-4",
+    "rate of 2.5e-4",
     "distilled",
     "cross-fitted labels",
     "labels not cut off",
@@ -69,7 +69,7 @@ CANDIDATES = (
 HEAD_CANDIDATES = tuple(
     name
     for name in CANDIDATES
-    if name not in ("rate of 3e-4", "frozen stages", "smaller pictures first", "RandAugment", "drop path")
+    if name not in ("rate of 2.5e-4", "frozen stages", "smaller pictures first", "RandAugment", "drop path")
 )
 
 
@@ -127,7 +127,7 @@ def configure(name: str, seed: int, network: str, head_only: bool) -> TrainConfi
         image_size=HEAD_ONLY_SIZE if head_only else SIZE,
         epochs=HEAD_ONLY_EPOCHS if head_only else EPOCHS,
         head_epochs=HEAD_ONLY_EPOCHS if head_only else HEAD_EPOCHS,
-        finetune_learning_rate=3e-4 if name == "rate of 3e-4" else RATE,
+        finetune_learning_rate=2.5e-4 if name == "rate of 2.5e-4" else RATE,
         warmup_epochs=0,
         batch_size=64 if name == "batches of 64" else 32,
         seed=seed,

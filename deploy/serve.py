@@ -64,7 +64,7 @@ def main() -> None:
         serve(arguments.folder.resolve(), arguments.host, arguments.port, command)
     except KeyboardInterrupt:
         print("stopped")
-    except (postgres.PostgresError, ServerError) as error:
+    except (postgres.PostgresError, ServerError, OSError) as error:
         sys.exit(str(error))
 
 

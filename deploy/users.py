@@ -19,10 +19,10 @@ from mlflow.server import get_app_client
 RIGHTS = ("READ", "USE", "EDIT", "MANAGE", "DENY")
 
 
-def add(names: Sequence[str], password: str) -> None:
+def add(names: Sequence[str], password: str | None) -> None:
     client = get_app_client("basic-auth", os.environ["MLFLOW_TRACKING_URI"])
     for name in names:
-        client.create_user(name, password)
+        client.create_user(name, password or getpass.getpass(f"first password of {name}: "))
 
 
 def grant(name: str, right: str, experiment: str | None, model: str | None) -> None:
@@ -56,7 +56,7 @@ def main() -> None:
         parser.error("set MLFLOW_TRACKING_URI to the server's address")
     try:
         if arguments.action == "add":
-            add(arguments.names, os.environ.get("NEW_PASSWORD") or getpass.getpass("first password: "))
+            add(arguments.names, os.environ.get("NEW_PASSWORD"))
         else:
             grant(arguments.name, arguments.right, arguments.experiment, arguments.model)
     except MlflowException as error:

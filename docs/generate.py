@@ -50,6 +50,7 @@ Every command exits with
 | 0 | the job is done; images that failed have a row with the reason, and at least one has an age |
 | 1 | the job failed, no image at all could be used, or `--strict` minds an image, file or copy; a line says why |
 | 2 | the command was called wrongly: an unknown option, a value out of range, a missing argument |
+| 3 | `agedetect promote`: the model was not promoted |
 | 130 | the job was stopped with Ctrl-C |
 
 The shell completes options and their values after one line in `~/.bashrc` (for zsh or fish, with its name for `bash`;

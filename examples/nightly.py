@@ -28,7 +28,7 @@ from agedetect.data.audit import audit
 from agedetect.data.faces import FaceSet
 from agedetect.errors import RunError, one_line_errors
 from agedetect.reports.write import write_audit
-from agedetect.tracking.patience import limit_waiting
+from agedetect.tracking.patience import limit_waiting, require_server
 from agedetect.tracking.promotion import promote
 from agedetect.tracking.resuming import was_begun
 from agedetect.tracking.runs import experiment_id
@@ -57,7 +57,7 @@ class Night:
     @property
     def pictures_name(self) -> str:
         """The registered name of the exported models, which take pictures."""
-        return f"{self.name}-pictures"
+        return f"{self.name}-onnx"
 
     def done(self) -> dict[str, str]:
         """Step -> what it said."""
@@ -118,8 +118,15 @@ def evaluate_model(night: Night) -> str:
 
 
 def promote_model(night: Night) -> str:
-    decision = promote(f"models:/{night.name}/{night.version().version}", first=night.first)
-    return f"{'promoted' if decision.moved else 'not promoted'}: {decision.reason}"
+    """Fails where there is no champion, so that the same night goes on once somebody has said yes to the first one."""
+    address = f"models:/{night.name}/{night.version().version}"
+    if night.champion() is None and not night.first:
+        raise RunError(
+            f"{night.name} has no champion yet: look at {address}, make it the first with `agedetect promote {address} "
+            "--first`, and start the night again"
+        )
+    decision = promote(address, first=night.first)
+    return f"{'promoted' if decision.moved or decision.is_champion else 'not promoted'}: {decision.reason}"
 
 
 def export_model(night: Night) -> str:
@@ -142,8 +149,6 @@ def export_model(night: Night) -> str:
 
 def infer_photos(night: Night) -> str:
     """With the champion's export, tonight's or an earlier one."""
-    if night.champion() is None:
-        return "no champion yet: start the first night with --first"
     address, place = f"models:/{night.pictures_name}@{CHAMPION}", str(night.folder / "champion")
     model = mlflow.artifacts.download_artifacts(address, dst_path=place)
     table = night.folder / "ages.csv"
@@ -194,6 +199,7 @@ def main(faces: Path, photos: Path, config: Path, folder: Path, night: str, firs
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     limit_waiting()
     with one_line_errors(), store_errors(f"night {night}"):
+        require_server()
         recipe = replace(TrainConfig.from_dict(json.loads(config.read_text())), data_dir=str(faces))
         (folder / night).mkdir(parents=True, exist_ok=True)
         tonight = Night(night_run(night), read_faces(faces), photos, recipe, folder / night, first)

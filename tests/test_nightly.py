@@ -101,17 +101,17 @@ def test_a_night_goes_on_where_it_was_killed_and_a_worse_model_does_not_serve(
     assert client.get_run(training).info.status == monday.info.status == "FINISHED"
     names = {item.path for item in client.list_artifacts(monday.info.run_id)}
     assert names == {"audit", "evaluation", "ages.csv"}
-    assert versions(client) == {NAME: ("1", "1"), f"{NAME}-pictures": ("1", "1")}
+    assert versions(client) == {NAME: ("1", "1"), f"{NAME}-onnx": ("1", "1")}
     assert len((tmp_path / "nights" / "monday" / "ages.csv").read_text().splitlines()) == 161
 
     assert go_on(tmp_path, words).exit_code == 0
-    assert versions(client) == {NAME: ("1", "1"), f"{NAME}-pictures": ("1", "1")}
+    assert versions(client) == {NAME: ("1", "1"), f"{NAME}-onnx": ("1", "1")}
 
     worse = arguments(tmp_path, drawn_faces, "tuesday", epochs=1, head_epochs=1, learning_rate=1e-6)
     done = go_on(tmp_path, worse)
     assert done.exit_code == 0, done.output
     assert "night tuesday: not promoted: " in done.stdout
-    assert versions(client) == {NAME: ("2", "1"), f"{NAME}-pictures": ("1", "1")}
+    assert versions(client) == {NAME: ("2", "1"), f"{NAME}-onnx": ("1", "1")}
     assert len((tmp_path / "nights" / "tuesday" / "ages.csv").read_text().splitlines()) == 161
 
 

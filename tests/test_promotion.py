@@ -135,7 +135,7 @@ def test_the_life_of_a_champion(client: MlflowClient) -> None:
     assert promote("--first").exit_code == 0
     assert champion(client) == "1"
     done = promote()
-    assert (done.exit_code, "it is the champion already" in done.output) == (3, True)
+    assert (done.exit_code, ": it is the champion already" in done.output) == (0, True)
 
     add_version(answers(6 * NOISE))
     done = promote()

@@ -106,10 +106,14 @@ def test_too_little_shared_memory_is_told_before_the_faces_are_decoded() -> None
     require_room(replace(wanted, workers=0))
 
 
-def test_a_run_keeps_the_absolute_place_of_its_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_keeps_the_absolute_places_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config, _ = resolve(TrainConfig(data_dir="faces", weights="none", workers=0))
+    config, _ = resolve(TrainConfig(data_dir="faces", weights="a.pth", model_name="timm/local-dir:net", start="faces"))
     assert config.data_dir == str(tmp_path / "faces")
+    assert config.weights == str(tmp_path / "a.pth")
+    assert config.model_name == f"timm/local-dir:{tmp_path / 'net'}"
+    assert config.backbone_label == "timm/net"
+    assert resolve(TrainConfig(weights="none"))[0].weights == "none"
 
 
 def test_the_limits_are_ours_unless_the_user_has_set_them(monkeypatch: pytest.MonkeyPatch) -> None:

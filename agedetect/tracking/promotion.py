@@ -41,7 +41,8 @@ class Decision:
 
     `moved` says whether the alias stands somewhere else now, or would without a dry run; `export` is the address of the
     version's registered export, whose alias follows, None where it has none; `orphan` is then the name that the last
-    champion's export is registered under, which has no champion until this version is exported.
+    champion's export is registered under, which has no champion until this version is exported. `is_champion` is true
+    of a version that had the alias before.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Decision:
     reason: str
     export: str | None = None
     orphan: str | None = None
+    is_champion: bool = False
 
 
 def promote(
@@ -73,7 +75,7 @@ def promote(
     if before is None:
         decision = _first(name, version, allowed=first)
     elif before == version:
-        return Decision(name, version, False, "it is the champion already")
+        return Decision(name, version, False, "it is the champion already", is_champion=True)
     else:
         champion = load_registered_model(f"models:/{name}/{before}")
         found = answers or _test_predictions

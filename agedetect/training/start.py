@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from agedetect.config import AUTO, DEFAULT_LOSS, RECIPES, TrainConfig
+from agedetect.config import AUTO, DEFAULT_LOSS, LOCAL_DIR, RECIPES, TrainConfig
 from agedetect.errors import ResourceError, explained
 from agedetect.models.timm_backbones import face_recognition_word, is_timm
 from agedetect.training.distributed import choose_device, use_bfloat16
@@ -21,7 +21,7 @@ MOST_WORKERS = 8  # each holds whole batches in memory, and the step has to keep
 
 
 def resolve(config: TrainConfig) -> tuple[TrainConfig, str]:
-    """The config with a value for every 'auto' and an absolute `data_dir`, and a line that says which and why.
+    """The config with a value for every 'auto' and absolute paths, and a line that says which and why.
 
     Raises ConfigError for a device that isn't there, WeightsError where timm doesn't know the backbone, ResourceError
     where there is no room for the workers' batches or for temporary files: before the faces are decoded.
@@ -37,11 +37,20 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, str]:
         "workers": _workers(),
     }
     chosen: dict[str, Any] = {name: value for name, value in found.items() if getattr(config, name) == AUTO}
-    place = str(Path(config.data_dir).absolute())  # so that the run resumes from any folder
-    resolved = dataclasses.replace(config, data_dir=place, **chosen)
+    resolved = dataclasses.replace(config, **_absolute(config), **chosen)
     require_room(resolved)
     values = ", ".join(f"{name}={getattr(resolved, name)}" for name in found if name != "start")
     return resolved, f"start={start} ({reason}): {values}"
+
+
+def _absolute(config: TrainConfig) -> dict[str, str]:
+    """The settings that name files, so that the run resumes from any folder."""
+    found = {"data_dir": str(Path(config.data_dir).absolute())}
+    if config.weights not in ("imagenet", "none"):
+        found["weights"] = str(Path(config.weights).absolute())
+    if config.model_name.startswith(LOCAL_DIR):
+        found["model_name"] = f"{LOCAL_DIR}{Path(config.model_name.removeprefix(LOCAL_DIR)).absolute()}"
+    return found
 
 
 def starting_point(config: TrainConfig) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from agedetect.config import TrainConfig
 from agedetect.data.faces import FaceSet
 from agedetect.data.splits import Splits, split_faces
 from agedetect.errors import ConfigError
+from agedetect.tracking.patience import require_server
 from agedetect.tracking.shared_study import SharedStudy
 from agedetect.tracking.study_database import shown, study_errors, study_url
 from agedetect.training.search import Search, Tuned
@@ -56,6 +57,7 @@ def tune(
         raise ConfigError("every setting that is searched was given: omit one, or train")
     url = study_url(storage)
     log.info("%s", started)
+    require_server()
     face_set = read(given, config)
     splits = split_faces(face_set.faces, seed=config.split_seed, protocol=config.protocol, fold=max(config.fold, 0))
     require_calibration(splits.validation, config)

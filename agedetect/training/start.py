@@ -43,7 +43,7 @@ def resolve(config: TrainConfig) -> tuple[TrainConfig, str]:
     return resolved, f"start={start} ({reason}): {values}"
 
 
-def _absolute(config: TrainConfig) -> dict[str, str]:
+def _absolute(config: TrainConfig) -> dict[str, Any]:
     """The settings that name files, so that the run resumes from any folder."""
     found = {"data_dir": str(Path(config.data_dir).absolute())}
     if config.weights not in ("imagenet", "none"):

@@ -328,7 +328,8 @@ def _of_runs(runs: list[KeptRun]) -> Iterator[str]:
     for run in runs:
         used = datetime.fromtimestamp(run.used).strftime("%Y-%m-%d %H:%M")
         what = f"{run.backbone}, {run.image_size} px, epoch {run.epoch} of {run.epochs}"
-        yield f"{run.run_id}  {used}  {run.state:10}  {run.size / 2**20:6.0f} MB  {what}, {run.store}"
+        what = f"{what}, {run.store}" if run.state != "unreadable" else "another version's or another user's"
+        yield f"{run.run_id}  {used}  {run.state:10}  {run.size / 2**20:6.0f} MB  {what}"
 
 
 @main.command("sync")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -60,7 +61,7 @@ def main() -> None:
         else:
             grant(arguments.name, arguments.right, arguments.experiment, arguments.model)
     except MlflowException as error:
-        sys.exit(str(error))
+        sys.exit(re.sub(r"(\w+://)[^/@\s]+@", r"\1", str(error)))  # without a password in the address
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def test_a_value_below_its_bound_is_refused(name: str, value: float) -> None:
         ({"augment": "flip,melt"}, "augment: melt"),
         ({"augment": "none,flip"}, "augment: none"),
         ({"protocol": "folds5", "fold": 5}, "fold=5: the protocol folds5 has 5"),
+        ({"registered_model_name": "bob's"}, "registered_model_name="),
         ({"ema_decay": 1.0}, "ema_decay=1.0: must be below 1"),
         ({"coverage": 1.0}, "coverage=1.0: must be below 1"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import time
@@ -19,8 +20,9 @@ from agedetect.errors import RunError
 from agedetect.evaluation.metrics import Metrics
 from agedetect.tracking.checkpoints import Epoch, Snapshot
 from agedetect.tracking.resuming import Resumable, find_resumable
-from agedetect.tracking.run_folder import RunFolder
+from agedetect.tracking.run_folder import RunFolder, kept_runs
 from agedetect.tracking.runs import Interrupted, open_run
+from agedetect.tracking.sender import OWNER_TAG, TakenError
 from agedetect.tracking.sync import list_runs, remove, sync
 from agedetect.tracking.system_metrics import HEARTBEAT_TAG
 from export_store import tracking
@@ -109,7 +111,99 @@ def test_a_run_that_another_machine_took_further_goes_on_from_there(client: Mlfl
     assert further.snapshot.epoch == 2
 
 
-def test_a_run_that_is_being_trained_is_not_resumed_beside(client: MlflowClient) -> None:
+def test_what_a_machine_did_alone_is_dropped_where_another_one_went_on(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one was cut off: its epochs 2 and 3 never reached the server, which has another's epoch 2."""
+    run_id = stopped(1)
+    shutil.copytree(tmp_path / "runs", tmp_path / "other")
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr("agedetect.tracking.sender.send", cut)
+        with pytest.raises(Interrupted):
+            train_until(3, find_resumable(run_id))
+    (tmp_path / "runs").rename(tmp_path / "first")
+    (tmp_path / "other").rename(tmp_path / "runs")
+    with pytest.raises(Interrupted):
+        train_until(2, find_resumable(run_id))
+    shutil.rmtree(tmp_path / "runs")
+    (tmp_path / "first").rename(tmp_path / "runs")
+    found = find_resumable("last")
+    state = found.checkpoint("any")
+    assert state is not None
+    assert state.snapshot.epoch == 2
+    with pytest.raises(Interrupted):
+        train_until(3, found)
+    assert sorted(point.step for point in client.get_metric_history(run_id, "train/loss")) == [1, 2, 3]
+
+
+def cut(*_: object) -> None:
+    raise ConnectionError("cut off")
+
+
+def test_a_training_that_was_cut_off_ends_where_another_machine_has_taken_its_run(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train() -> None:
+        with open_run(CONFIG) as run:
+            client.set_tag(run.id, OWNER_TAG, "another")
+            with monkeypatch.context() as cut_off:
+                cut_off.setattr("agedetect.tracking.sender.send", cut)
+                run.log_metrics({"x": 1.0})
+                time.sleep(0.5)
+            for _ in range(100):  # epochs
+                time.sleep(0.1)
+                run.log_metrics({"x": 1.0})
+            client.set_tag(run.id, "trained", "yes")
+
+    with pytest.raises(TakenError, match=r"another machine went on with it; .*agedetect runs --remove [0-9a-f]+$"):
+        train()
+    (run,) = client.search_runs(["1"])
+    assert run.info.status == "RUNNING"  # there
+    assert "trained" not in run.data.tags
+
+
+def test_the_last_run_is_a_protocol_and_not_its_fold(client: MlflowClient) -> None:
+    with pytest.raises(Interrupted), open_run(CONFIG) as parent, open_run(CONFIG, parent=parent):
+        raise KeyboardInterrupt
+    folds = [folder for folder in kept_runs() if folder.facts()["parent"] == parent.id]
+    os.utime(folds[0].path / "run.json", (2e9, 2e9))
+    assert kept_runs()[0] == folds[0]
+    assert find_resumable("last").run_id == parent.id
+
+
+def test_a_run_of_another_version_is_listed_and_can_be_removed(client: MlflowClient) -> None:
+    run_id = stopped(1)
+    RunFolder.of(run_id).note(config={"new_option": 1})
+    assert [(run.run_id, run.state) for run in list_runs()] == [(run_id, "unreadable")]
+    assert remove(run_id) > 0
+
+
+def test_a_run_that_another_process_sends_meanwhile_leaves_no_folder(client: MlflowClient, tmp_path: Path) -> None:
+    stopped(1)
+    stopped(1)
+    sending = sync()
+    first, _ = next(sending)
+    (other,) = [folder for folder in kept_runs() if folder.run_id != first]
+    other.remove()
+    _, outcome = next(sending)
+    assert isinstance(outcome, RunError)
+    assert not other.path.exists()
+
+
+def test_a_database_that_is_away_is_no_hindrance(client: MlflowClient) -> None:
+    run_id = stopped(1)
+    folder = RunFolder.of(run_id)
+    folder.note(store="postgresql+psycopg2://anna:secret@127.0.0.1:9/mlflow")
+    began = time.monotonic()
+    assert find_resumable(run_id).tracked is None
+    ((_, outcome),) = list(sync(run_id))
+    assert "lacks a part" in str(outcome)
+    assert time.monotonic() - began < 30  # MLflow's own retries take 105 s, each time
+
+
+def test_a_run_that_is_being_trained_is_not_resumed_beside(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_run(CONFIG) as run, pytest.raises(RunError, match="it is being trained on this machine"):
         find_resumable(run.id)
     run_id = stopped(1)
@@ -122,6 +216,13 @@ def test_a_run_that_is_being_trained_is_not_resumed_beside(client: MlflowClient)
     assert find_resumable(run_id).run_id == run_id  # dead for longer than a heartbeat may take
     client.set_tag(run_id, HEARTBEAT_TAG, json.dumps({**beat, "host": socket.gethostname()}))
     assert find_resumable(run_id).run_id == run_id  # killed here a moment ago: its lock is free
+    monkeypatch.setenv("AGEDETECT_RUNS", str(tmp_path / "of another user"))
+    with pytest.raises(RunError, match=r"was training it \d+ seconds ago"):
+        find_resumable(run_id)
+    client.set_tag(run_id, HEARTBEAT_TAG, json.dumps({**beat, "time": 0}))
+    client.log_metric(run_id, "test/mae", 5.0)
+    with pytest.raises(RunError, match="it is trained; the machine that trained it has the rest"):
+        find_resumable(run_id)
 
 
 def test_of_two_machines_that_resume_at_once_one_is_refused(

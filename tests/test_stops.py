@@ -18,8 +18,9 @@ from PIL import Image
 
 from agedetect.config import TrainConfig
 from agedetect.data.faces import Face
-from agedetect.errors import DataError, ResourceError, StoreError, explained
+from agedetect.errors import ConfigError, DataError, ResourceError, StoreError, explained
 from agedetect.tracking import patience
+from agedetect.tracking.store import one_line
 from agedetect.training.dataset import FaceDataset, OrderedBatches, loader
 from agedetect.training.start import require_room, resolve
 
@@ -123,6 +124,17 @@ def test_the_limits_are_ours_unless_the_user_has_set_them(monkeypatch: pytest.Mo
     patience.limit_waiting()
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "3"
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+
+
+def test_a_patience_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGEDETECT_PATIENCE", "3m")
+    with pytest.raises(ConfigError, match="^AGEDETECT_PATIENCE=3m: give seconds, such as 180$"):
+        patience.patience()
+
+
+def test_no_message_tells_the_password_of_an_address() -> None:
+    error = ValueError("API request to http://anna:secret@host/api failed;\npostgresql+psycopg2://anna:secret@host/db")
+    assert one_line(error) == "API request to http://host/api failed; postgresql+psycopg2://host/db"
 
 
 @pytest.mark.parametrize("answers", [False, None])

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from agedetect.errors import StoreError
+from agedetect.errors import ConfigError, StoreError
 
 # Each request: three more attempts after 0, 2 and 4 s. A timeout is of one attempt: the answer to an upload comes when
 # the server has put the file into its store.
@@ -77,7 +77,12 @@ def await_server() -> None:
 
 
 def patience() -> float:
-    return float(os.environ.get(PATIENCE, _PATIENCE))
+    """Raises ConfigError where the variable is no number of seconds."""
+    given = os.environ.get(PATIENCE, str(_PATIENCE))
+    try:
+        return float(given)
+    except ValueError as error:
+        raise ConfigError(f"{PATIENCE}={given}: give seconds, such as {_PATIENCE:.0f}") from error
 
 
 def _ask() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
 import time
 from dataclasses import dataclass
@@ -15,17 +16,18 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from agedetect.config import TrainConfig
-from agedetect.errors import ConfigError, RunError
+from agedetect.errors import ConfigError, RunError, StoreError
 from agedetect.tracking.checkpoints import CHECKPOINTS, Checkpoint, last_checkpoint
+from agedetect.tracking.patience import require_server
 from agedetect.tracking.queue import Queue
 from agedetect.tracking.reading import read_config
 from agedetect.tracking.run_folder import QUEUE, RunFolder, find_kept
+from agedetect.tracking.sender import OWNER_TAG, is_ours
 from agedetect.tracking.store import FINISHED, download, reason, store_address, tracking_uri
 from agedetect.tracking.system_metrics import HEARTBEAT_TAG, SILENT_AFTER
 from agedetect_runtime import ModelError
 
 EPOCH_TAG = "agedetect.epoch"
-OWNER_TAG = "agedetect.owner"
 FINGERPRINT_TAG = "split_fingerprint"
 log = logging.getLogger("agedetect")
 
@@ -51,9 +53,10 @@ class Resumable:
                 f"run {self.run_id}: it was trained on the split {before}, the faces now give {fingerprint}: "
                 "restore them as they were, or start anew, as for a run of a version that kept near-duplicates"
             )
-        states = self.folder.path / CHECKPOINTS
+        states, logged = self.folder.path / CHECKPOINTS, int(tags.get(EPOCH_TAG, 0))
         found = last_checkpoint(states)
-        if self.tracked and int(tags.get(EPOCH_TAG, 0)) > (found.snapshot.epoch if found else 0):
+        behind = found is None or logged > found.snapshot.epoch
+        if self.tracked and logged and (behind or not is_ours(self.folder, tags.get(OWNER_TAG))):
             self._fetch(self.tracked)
             found = last_checkpoint(states)
             if found is None:
@@ -62,12 +65,18 @@ class Resumable:
 
     def _fetch(self, tracked: Run) -> None:
         """The server's states, of a run that another machine trained, and which epochs are in its history."""
+        fetched, states = self.folder.make().path / "fetched", self.folder.path / CHECKPOINTS
         with self.folder.locked():
+            shutil.rmtree(fetched, ignore_errors=True)
             try:
-                download(f"runs:/{self.run_id}/{CHECKPOINTS}", self.folder.path)
+                download(f"runs:/{self.run_id}/{CHECKPOINTS}", fetched)
                 history = MlflowClient().get_metric_history(self.run_id, "train/loss")
             except (ModelError, MlflowException) as error:
+                if not self.folder.exists:
+                    self.folder.remove()
                 raise RunError(f"run {self.run_id}: its state can't be fetched: {reason(error)}") from error
+            shutil.rmtree(states, ignore_errors=True)
+            (fetched / CHECKPOINTS).rename(states)
             logged = sorted({point.step for point in history})
             Queue(self.folder.path / QUEUE).discard()  # of this machine's part, which another one did again
             self.folder.note(
@@ -103,6 +112,10 @@ def find_resumable(name: str, config: TrainConfig | None = None, *, is_first: bo
     tracked = _tracked(run_id, may_be_away=bool(facts))
     if tracked and is_first:
         require_free(tracked)
+        if not facts and "test/mae" in tracked.data.metrics:
+            raise RunError(
+                f"run {run_id}: it is trained; the machine that trained it has the rest: agedetect sync there"
+            )
     return Resumable(folder, config or _config(folder, run_id, facts), tracked)
 
 
@@ -132,7 +145,8 @@ def require_free(run: Run) -> None:
         raise RunError(f"run {run_id}: it is finished, and its test faces are evaluated once: start a new one")
     beat = json.loads(run.data.tags.get(HEARTBEAT_TAG, "{}"))
     silent = time.time() - beat.get("time", 0)
-    if status == "RUNNING" and silent < SILENT_AFTER and beat["host"] != socket.gethostname():
+    is_here = beat.get("host") == socket.gethostname() and RunFolder.of(run_id).exists  # then the lock tells
+    if status == "RUNNING" and silent < SILENT_AFTER and not is_here:
         raise RunError(
             f"run {run_id}: {beat['host']} was training it {max(0, silent):.0f} seconds ago; stop it there, or "
             f"wait {SILENT_AFTER:.0f} seconds if it was killed"
@@ -150,9 +164,13 @@ def _config(folder: RunFolder, run_id: str, facts: dict[str, Any]) -> TrainConfi
 
 def _tracked(run_id: str, *, may_be_away: bool) -> Run | None:
     try:
+        require_server()
         return MlflowClient().get_run(run_id)
-    except MlflowException as error:
-        if may_be_away and error.get_http_status_code() >= 500:
+    except (StoreError, MlflowException) as error:
+        away = isinstance(error, StoreError) or error.get_http_status_code() >= 500
+        if may_be_away and away:
             log.warning("%s is away; going on from this machine's state: %s", tracking_uri(), reason(error))
             return None
+        if isinstance(error, StoreError):
+            raise
         raise RunError(f"run {run_id}: no training run with this id was found: {reason(error)}") from error

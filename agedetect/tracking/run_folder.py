@@ -45,6 +45,10 @@ def ready_runs_folder() -> None:
         ) from error
 
 
+class InUseError(RunError):
+    """Another process has the run's folder."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run's. It is there from the run's start until the tracking server has everything."""
@@ -83,28 +87,31 @@ class RunFolder:
         """Seconds since the epoch."""
         return (self.path / _FACTS).stat().st_mtime
 
+    def make(self) -> RunFolder:
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self
+
     @property
     def is_in_use(self) -> bool:
         try:
             with self.locked():
                 return False
-        except RunError:
+        except InUseError:
             return True
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """For one process at a time. Raises RunError where another has it."""
+        """For one process at a time. Raises InUseError where another has it, RunError where there is no folder."""
         lock = FileLock(self.path / _LOCK)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunError(
+            raise InUseError(
                 f"run {self.run_id}: another process is training or sending it; wait or stop that one"
             ) from error
         except OSError as error:
             raise RunError(
-                f"{self.path}: a run's states can't be kept there: {error.strerror}; set AGEDETECT_RUNS to a folder"
+                f"{self.path}: it can't be locked: {error.strerror}; mend its rights, or set AGEDETECT_RUNS to a folder"
             ) from error
         try:
             yield
@@ -127,10 +134,14 @@ def kept_runs() -> list[RunFolder]:
 
 
 def find_kept(name: str) -> RunFolder:
-    """Of a run's id, or of the run that was used last and isn't in use. Raises RunError where `last` has none."""
+    """Of a run's id, or of the run that was used last and isn't in use. Raises RunError where `last` has none.
+
+    The last one isn't a fold whose protocol is kept, too: that goes on with its folds.
+    """
     if name != LAST:
         return RunFolder.of(name)
     for folder in kept_runs():
-        if not folder.is_in_use:
+        parent = folder.facts().get("parent")
+        if not folder.is_in_use and not (parent and RunFolder.of(parent).exists):
             return folder
     raise RunError(f"no run in {runs_folder()} can be gone on with")

@@ -26,9 +26,9 @@ from agedetect.tracking.patience import patience
 from agedetect.tracking.queue import Entry, Queue
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
-from agedetect.tracking.resuming import OWNER_TAG, Resumable, is_trained, kept_facts, require_free
+from agedetect.tracking.resuming import Resumable, is_trained, kept_facts, require_free
 from agedetect.tracking.run_folder import QUEUE, RunFolder
-from agedetect.tracking.sender import Sender, send
+from agedetect.tracking.sender import OWNER_TAG, Sender, TakenError, send
 from agedetect.tracking.signals import stop_signals
 from agedetect.tracking.store import FINISHED, one_attempt, reason, store_errors, tracking_uri
 from agedetect.tracking.system_metrics import HEARTBEAT_TAG, Pulse, heartbeat
@@ -66,10 +66,13 @@ def open_run(config: TrainConfig, resume: Resumable | None = None, parent: Run |
     else:
         tracked = _start(parent.id if parent else None)
         folder = RunFolder.of(tracked.info.run_id)
-    with folder.locked(), one_attempt():
+    with folder.make().locked(), one_attempt():
         if tracked:
-            token = _own(tracked, is_resumed=resume is not None)
-            folder.note(**kept_facts(config, tracked), owner=token)
+            token = secrets.token_hex(8)
+            if folder.exists:
+                folder.note(claim=token)  # before the server knows it
+            _own(tracked, token, is_resumed=resume is not None)
+            folder.note(**kept_facts(config, tracked), owner=token, parent=parent.id if parent else None)
         folder.note(ended="")
         queue = Queue(folder.path / QUEUE)
         queue.clean()
@@ -82,6 +85,8 @@ def open_run(config: TrainConfig, resume: Resumable | None = None, parent: Run |
                 run.log_settings(tracked.data.params)
             with explained():
                 yield run
+        except TakenError:
+            raise
         except KeyboardInterrupt as stop:
             _stop(run, sender, _KILLED)
             raise Interrupted(_go_on(folder)) from stop
@@ -93,7 +98,7 @@ def open_run(config: TrainConfig, resume: Resumable | None = None, parent: Run |
                 log.error("The run is kept: go on with: %s", _go_on(folder))
             raise
         else:
-            pulse.stop()
+            pulse.stop_measuring()
             _finish(run, sender)
         finally:
             pulse.stop()
@@ -138,21 +143,20 @@ def experiment_id(default: str = EXPERIMENT) -> str:
     return found.experiment_id
 
 
-def _own(run: TrackedRun, *, is_resumed: bool) -> str:
-    """Say who trains it from now on, by the token returned; of two machines that resume it at once, one is refused."""
-    client, run_id, token = MlflowClient(), run.info.run_id, secrets.token_hex(8)
+def _own(run: TrackedRun, token: str, *, is_resumed: bool) -> None:
+    """Say who trains it from now on; of two machines that resume it at once, one is refused."""
+    client, run_id = MlflowClient(), run.info.run_id
     with store_errors(f"run {run_id}"):
         if is_resumed:
             require_free(client.get_run(run_id))
         tags = [RunTag(OWNER_TAG, token), RunTag(HEARTBEAT_TAG, heartbeat())]
         client.log_batch(run_id, tags=tags)
         if not is_resumed:
-            return token
+            return
         time.sleep(_AT_ONCE)
         if client.get_run(run_id).data.tags.get(OWNER_TAG) != token:
             raise RunError(f"run {run_id}: another machine resumed it at the same moment: it goes on there")
         client.update_run(run_id, _RUNNING)
-    return token
 
 
 def _is_named(tracked: TrackedRun | None, config: TrainConfig) -> bool:
@@ -183,6 +187,8 @@ def _stop(run: Run, sender: Sender, status: str) -> None:
     trouble: Exception | None = None
     try:
         sender.add("end", end)
+    except TakenError:
+        return
     except (AgedetectError, OSError):  # the disk is full
         with suppress(MlflowException, AgedetectError, OSError):
             send(run.folder, Entry(run.folder.path, "end", end))

@@ -15,6 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
+from agedetect.errors import RunError
 from agedetect.tracking.queue import Entry, Queue
 from agedetect.tracking.registry import publish
 from agedetect.tracking.run_folder import RunFolder
@@ -25,6 +26,28 @@ SLOWEST_REQUEST = 600.0  # a large model on a slow line
 _AGAIN = 1.0  # a refusal may be of an earlier attempt
 _PASSES = (408, 429)  # of the 4xx: the server is busy
 log = logging.getLogger("agedetect")
+
+
+OWNER_TAG = "agedetect.owner"
+
+
+class TakenError(RunError):
+    """Another machine has gone on with the run: what is kept here is of the past."""
+
+
+def is_ours(folder: RunFolder, owner: str | None) -> bool:
+    """Whether the server's `owner` of the run is the process that last had the folder, or began to resume it."""
+    facts = folder.facts()
+    return owner is None or "owner" not in facts or owner in (facts["owner"], facts.get("claim"))
+
+
+def require_ours(folder: RunFolder) -> None:
+    """Raises TakenError, or what the server says."""
+    if not is_ours(folder, MlflowClient().get_run(folder.run_id).data.tags.get(OWNER_TAG)):
+        raise TakenError(
+            f"run {folder.run_id}: another machine went on with it; be rid of what is kept here with: agedetect runs "
+            f"--remove {folder.run_id}"
+        )
 
 
 Point = tuple[str, float, int, int]  # a metric's name, value, time in ms and step
@@ -85,13 +108,16 @@ class Sender:
         self._wake, self._idle = threading.Event(), threading.Event()
         self._stopped = False
         self._trouble: Exception | None = None
+        self._taken: TakenError | None = None
         self._progress = time.monotonic()
         threading.Thread(target=self._work, daemon=True, name="agedetect-sender").start()
 
     def add(
         self, kind: str, body: dict[str, Any], files: Callable[[Path], object] | None = None, replaces: str = ""
     ) -> None:
-        """See Queue.add."""
+        """See Queue.add. Raises TakenError."""
+        if self._taken:
+            raise self._taken
         self._queue.add(kind, body, files, replaces)
         self._wake.set()
 
@@ -99,11 +125,13 @@ class Sender:
         """Wait until everything is sent.
 
         Returns what prevents it: an error that lasts for `patience` seconds or that no waiting mends, or a request
-        without an answer for `slowest` seconds.
+        without an answer for `slowest` seconds. Raises TakenError.
         """
         self._progress = time.monotonic()
         self._wake.set()
         while not (self._queue.is_empty and self._idle.is_set()):  # idle: the last entry's files are removed, too
+            if self._taken:
+                raise self._taken
             waited, trouble = time.monotonic() - self._progress, self._trouble
             if trouble and (waited > patience or (waited > _AGAIN and not is_passing(trouble))):
                 return trouble
@@ -128,8 +156,13 @@ class Sender:
                     self._idle.set()
                     self._wake.wait()
                     continue
+                if self._trouble:  # as long as the server was away, another machine could take the run
+                    require_ours(self._folder)
                 send(self._folder, entry)
                 self._queue.remove(entry)
+            except TakenError as error:
+                self._taken = error
+                return
             except Exception as error:  # whatever it is, training goes on; `drain` gives it to the caller
                 failures += 1
                 self._tell(error)

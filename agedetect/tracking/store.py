@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,9 @@ def reason(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """Without the password that an address in it may carry."""
+    text = re.sub(r"(\w+://)[^/@\s]+@", r"\1", str(error))
+    return " ".join(text.split())[:300] or type(error).__name__
 
 
 @contextmanager

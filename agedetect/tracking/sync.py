@@ -6,17 +6,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
 from agedetect.config import TrainConfig
-from agedetect.errors import RunError
+from agedetect.errors import ConfigError, RunError, StoreError
+from agedetect.tracking.patience import require_server
 from agedetect.tracking.queue import Queue
-from agedetect.tracking.resuming import OWNER_TAG, is_trained, use_store
+from agedetect.tracking.resuming import is_trained, use_store
 from agedetect.tracking.run_folder import QUEUE, RunFolder, kept_runs
 from agedetect.tracking.runs import unsent
-from agedetect.tracking.sender import Sender
+from agedetect.tracking.sender import Sender, require_ours
 from agedetect.tracking.store import FINISHED, one_attempt, reason
 
 _PATIENCE = 30.0  # seconds that an error may last
@@ -25,7 +25,10 @@ _KILLED = RunStatus.to_string(RunStatus.KILLED)
 
 @dataclass(frozen=True)
 class KeptRun:
-    """`state` is "training", "stopped" or "to be sent"; `used` in seconds since 1970, `size` in bytes."""
+    """`state` is "training", "stopped", "to be sent", or "unreadable", of which only run, time and size are known.
+
+    `used` in seconds since 1970, `size` in bytes.
+    """
 
     run_id: str
     state: str
@@ -81,10 +84,17 @@ def remove(run_id: str) -> int:
 
 def _sync(folder: RunFolder) -> str:
     with folder.locked(), one_attempt():
+        if not folder.exists:
+            folder.remove()
+            raise RunError(f"run {folder.run_id}: it was sent meanwhile")
         use_store(folder.facts()["store"])
         queue, trained = Queue(folder.path / QUEUE), is_trained(folder)
         queue.clean()
-        _require_ours(folder)
+        try:
+            require_server()
+            require_ours(folder)
+        except (StoreError, MlflowException, OSError) as error:
+            raise _lacking(folder, error, trained) from error
         if not folder.facts().get("ended") and not queue.holds("end"):  # killed: the server thinks that it goes on
             queue.add("end", {"status": FINISHED if trained else _KILLED, "time": time.time_ns() // 1_000_000})
         sender = Sender(folder, queue)
@@ -92,10 +102,8 @@ def _sync(folder: RunFolder) -> str:
             trouble = sender.drain(_PATIENCE)
         finally:
             sender.stop()
-        if trouble and trained:
-            raise unsent(folder, trouble)
         if trouble:
-            raise RunError(f"run {folder.run_id}: {folder.facts()['store']} lacks a part: {reason(trouble)}")
+            raise _lacking(folder, trouble, trained)
         if not trained:
             return f"sent; go on with: agedetect train --resume {folder.run_id}"
         registered = folder.facts().get("registered")
@@ -103,23 +111,19 @@ def _sync(folder: RunFolder) -> str:
         return f"sent; model {registered['uri']}" if registered else "sent"
 
 
-def _require_ours(folder: RunFolder) -> None:
-    """Raises RunError where another machine has taken the run over since: what is kept here is of the past."""
-    try:
-        owner = MlflowClient().get_run(folder.run_id).data.tags.get(OWNER_TAG)
-    except (MlflowException, OSError):
-        return  # sending says why
-    if owner not in (None, folder.facts().get("owner", owner)):
-        raise RunError(
-            f"run {folder.run_id}: another machine went on with it; be rid of what is kept here with: agedetect runs "
-            f"--remove {folder.run_id}"
-        )
+def _lacking(folder: RunFolder, trouble: Exception, trained: bool) -> RunError:
+    if trained:
+        return unsent(folder, trouble)
+    return RunError(f"run {folder.run_id}: {folder.facts()['store']} lacks a part: {reason(trouble)}")
 
 
 def _describe(folder: RunFolder) -> KeptRun:
-    facts = folder.facts()
-    config = TrainConfig.from_dict(facts["config"])
-    state = "training" if folder.is_in_use else "to be sent" if is_trained(folder) else "stopped"
+    try:
+        facts = folder.facts()
+        config = TrainConfig.from_dict(facts["config"])
+        state = "training" if folder.is_in_use else "to be sent" if is_trained(folder) else "stopped"
+    except (RunError, ConfigError, TypeError, KeyError):  # of another version, or another user's
+        facts, config, state = {}, TrainConfig(), "unreadable"
     return KeptRun(
         run_id=folder.run_id,
         state=state,
@@ -129,5 +133,5 @@ def _describe(folder: RunFolder) -> KeptRun:
         epochs=config.epochs,
         used=folder.last_used,
         size=folder.size(),
-        store=facts["store"],
+        store=facts.get("store", ""),
     )

@@ -38,18 +38,22 @@ class Pulse:
         self._monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         with suppress(ImportError, RuntimeError):  # no GPU, or no library that knows it
             self._monitors.append(GPUMonitor())
-        self._stopped, self._adding = threading.Event(), threading.Lock()
+        self._stopped, self._adding, self._measures = threading.Event(), threading.Lock(), True
         threading.Thread(target=self._work, daemon=True, name="agedetect-pulse").start()
 
-    def stop(self) -> None:
-        """Nothing is added to the queue afterwards."""
+    def stop_measuring(self) -> None:
+        """Nothing is added to the queue afterwards; the heartbeat goes on."""
         with self._adding:
-            self._stopped.set()
+            self._measures = False
+
+    def stop(self) -> None:
+        self.stop_measuring()
+        self._stopped.set()
 
     def _work(self) -> None:
         measured = beaten = time.monotonic()
         while not self._stopped.wait(min(self._interval, _INTERVAL)):
-            if time.monotonic() - measured >= self._interval:
+            if self._measures and time.monotonic() - measured >= self._interval:
                 measured = time.monotonic()
                 with suppress(Exception):  # neither a sensor nor a full disk stops the training here
                     self._log()
@@ -61,7 +65,7 @@ class Pulse:
     def _log(self) -> None:
         metrics = self._metrics()
         with self._adding:
-            if not self._stopped.is_set():
+            if self._measures:
                 self._sender.add("batch", {"metrics": metrics})
 
     def _metrics(self) -> list[tuple[str, float, int, int]]:

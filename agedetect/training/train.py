@@ -30,7 +30,7 @@ from agedetect.tracking.checkpoints import Checkpoint, Epoch
 from agedetect.tracking.folds import Fold, log_folds, read_folds
 from agedetect.tracking.initialise import ready_store
 from agedetect.tracking.jobs import stopped_run_of
-from agedetect.tracking.patience import await_server, require_server
+from agedetect.tracking.patience import await_server, patience, require_server
 from agedetect.tracking.record import Run
 from agedetect.tracking.registry import Registered
 from agedetect.tracking.resuming import Resumable, find_resumable
@@ -91,6 +91,7 @@ def train(
     config, started = resolve(config)
     if not resume and is_first:
         log.info("%s", started)
+        patience()  # a wrong value is told now
         ready_runs_folder()
         require_server()
         ready_store()

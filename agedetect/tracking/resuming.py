@@ -112,7 +112,7 @@ def find_resumable(name: str, config: TrainConfig | None = None, *, is_first: bo
     tracked = _tracked(run_id, may_be_away=bool(facts))
     if tracked and is_first:
         require_free(tracked)
-        if not facts and "test/mae" in tracked.data.metrics:
+        if not facts and "test/mae" in tracked.data.metrics and EPOCH_TAG in tracked.data.tags:  # no protocol, that is
             raise RunError(
                 f"run {run_id}: it is trained; the machine that trained it has the rest: agedetect sync there"
             )

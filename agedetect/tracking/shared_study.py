@@ -86,9 +86,9 @@ class SharedStudy:
             log.warning("study %s: a trial was taken for lost: this machine slept, or lost its database", self.name)
 
     def _begun(self, trial: Trial, claim: ExitStack, objective: Callable[[Trial], float]) -> float:
-        self.storage.record_heartbeat(trial._trial_id)  # Optuna's thread may be late: see `_retry_lost`
-        claim.close()
         try:
+            self.storage.record_heartbeat(trial._trial_id)  # Optuna's thread may be late: see `_retry_lost`
+            claim.close()
             value = objective(trial)
         except optuna.TrialPruned:
             raise
@@ -100,7 +100,7 @@ class SharedStudy:
         return value
 
     def _enqueue_again(self, number: int) -> None:
-        """The trial's settings, and those it was to have; unless another process took it for lost, and did so."""
+        """The settings that it had, or was to have; unless another process took it for lost, and has done so."""
         trial = self._frozen(number)
         if trial.state is TrialState.RUNNING:
             self.study.enqueue_trial({**trial.system_attrs.get("fixed_params", {}), **trial.params})
@@ -120,9 +120,10 @@ class SharedStudy:
             raise RunError(f"study {self.name}: every trial was pruned or diverged: search lower rates") from error
 
     def _retry_lost(self) -> None:
-        """Trials whose process was killed: by heartbeat, and those that have none.
+        """Trials whose process was killed: their heartbeat is old, or they have none.
 
-        Who holds the lock sees none only where a process was killed that held it: `_begun` lets go after the first.
+        A process releases the lock after its trial's first heartbeat: who holds it and sees a trial without one, sees
+        a trial whose process was killed.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from agedetect.errors import ConfigError, RunError
 from agedetect.tracking.store import one_line
 
-_POLL_SECONDS = 0.2  # for PostgreSQL's lock: Ctrl-C is not heard while its own wait, in C, lasts
+_POLL_SECONDS = 0.2  # for PostgreSQL's lock: psycopg2 hears no Ctrl-C while a query waits
 
 
 def study_url(given: str = "") -> str:

@@ -88,7 +88,7 @@ def test_a_lock_of_the_database_is_had_by_one_at_a_time(store: str) -> None:
 
 
 def test_ctrl_c_ends_the_wait_for_a_lock(store: str) -> None:
-    """With the driver that doesn't hear it while a query lasts, too; without it, until the lock is free."""
+    """With psycopg2, which hears it only between queries. The wait ends, too, when the lock is free."""
     url = store.replace("postgresql", "postgresql+psycopg2")
     main = threading.main_thread().ident
     assert main is not None

@@ -5,26 +5,34 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
+import optuna
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.projects._project_spec import load_project
+from optuna.storages._heartbeat import NullHeartbeatThread
+from optuna.study import Study, _optimize
 from optuna.trial import Trial, TrialState
 
 from agedetect.cli import main
 from agedetect.config import TrainConfig
 from agedetect.data.faces import FaceSet, read_faces
 from agedetect.data.splits import split_faces
-from agedetect.errors import ConfigError
-from agedetect.tracking import shared_study
+from agedetect.errors import ConfigError, RunError
+from agedetect.tracking.shared_study import RUN_ID, SharedStudy
 from agedetect.tracking.study_database import locked, shown, study_url
+from agedetect.tracking.trials import TrialRun, begin_winner_run, end_study_run, log_study, trial_run
 from agedetect.training.search import Tuned
 from agedetect.training.search_space import search_space
 from agedetect.training.tune import tune
@@ -169,7 +177,7 @@ def test_two_processes_share_the_trials_and_one_finishes_those_of_a_killed_one(
     assert "best of 6 trials" in out
     with tracking(f"sqlite:///{tmp_path / 'mlflow.db'}"):
         url = study_url()
-        study = shared_study._open(url, "shared")
+        study = optuna.load_study(study_name="shared", storage=url)
         trials = study.get_trials(deepcopy=False)
         ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         (lost,) = [trial for trial in trials if trial.state is TrialState.FAIL]
@@ -277,16 +285,213 @@ def test_what_cannot_be_searched_is_one_line(
 @pytest.mark.slow
 def test_a_process_that_slept_leaves_its_trial_to_others(found: tuple[Tuned, Path]) -> None:
     def objective(trial: Trial) -> float:
-        study.study.tell(trial.number, state=TrialState.FAIL)  # as another process does without a heartbeat
+        shared.study.tell(trial.number, state=TrialState.FAIL)  # as another process does without a heartbeat
         return 1.0
 
     with tracking(f"sqlite:///{found[1] / 'mlflow.db'}"):
-        study = shared_study.SharedStudy(study_url(), "slept", {}, {})
-        assert study.next(1, objective, pruned_from=0, seed=0)
-        assert study.count() == 0
-        assert study.next(1, lambda trial: 1.0, pruned_from=0, seed=0)
-        assert study.count() == 1
-        assert not study.next(1, objective, pruned_from=0, seed=0)
+        shared = SharedStudy(study_url(), "slept", {}, {})
+        assert shared.next(1, objective, pruned_from=0, seed=0)
+        assert shared.count() == 0
+        assert shared.next(1, lambda trial: 1.0, pruned_from=0, seed=0)
+        assert shared.count() == 1
+        assert not shared.next(1, objective, pruned_from=0, seed=0)
+
+
+RECIPE = {"rate": 0.123}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow store that a test may leave, as a server that goes away."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('studies') / 'mlflow.db'}"
+    with tracking(uri):
+        yield uri
+
+
+@pytest.fixture
+def study(store: str, request: pytest.FixtureRequest) -> SharedStudy:
+    return SharedStudy(study_url(), request.node.name, {}, RECIPE)
+
+
+@pytest.fixture(scope="module")
+def silent() -> Iterator[str]:
+    """The address of a server that takes a request and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def again(study: SharedStudy) -> SharedStudy:
+    return SharedStudy(study.url, study.name, {}, RECIPE)
+
+
+def rates_of(study: SharedStudy, trials: int) -> list[float]:
+    """Of the finished trials, once there are `trials`."""
+    for _ in range(10):
+        if not study.next(trials, lambda trial: trial.suggest_float("rate", 0, 1), pruned_from=0, seed=0):
+            break
+    ended = study.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial.params["rate"] for trial in ended]
+
+
+def status(run_id: str) -> str:
+    return str(MlflowClient().get_run(run_id).info.status)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MlflowException, OSError])
+@pytest.mark.parametrize("suggested", [True, False])
+def test_a_trial_that_does_not_end_is_begun_again_with_its_settings(
+    study: SharedStudy, stop: type[BaseException], suggested: bool
+) -> None:
+    def objective(trial: Trial) -> float:
+        if suggested:
+            trial.suggest_float("rate", 0, 1)
+        raise stop("in the middle of it")
+
+    for _ in range(2):
+        with pytest.raises(stop):
+            study.next(2, objective, pruned_from=0, seed=0)
+    assert rates_of(again(study), 2)[0] == RECIPE["rate"]
+
+
+def test_a_pruned_trial_is_not_begun_again(study: SharedStudy) -> None:
+    def objective(trial: Trial) -> float:
+        trial.suggest_float("rate", 0, 1)
+        raise optuna.TrialPruned
+
+    assert study.next(2, objective, pruned_from=0, seed=0)
+    assert RECIPE["rate"] not in rates_of(study, 2)
+    assert study.count() == 2
+
+
+def test_a_trial_that_another_process_has_is_not_begun_once_more(study: SharedStudy) -> None:
+    def objective(trial: Trial) -> float:
+        trial.suggest_float("rate", 0, 1)
+        study.study.tell(trial.number, state=TrialState.FAIL)
+        trial.report(1.0, 1)
+        raise AssertionError("Optuna takes a report of a failed trial")
+
+    assert study.next(1, objective, pruned_from=0, seed=0)
+    assert study.count(TrialState.WAITING) == 0
+
+
+@pytest.mark.parametrize("step", ["enqueue_trial", "set_user_attr"])
+def test_a_study_killed_while_it_begins_has_its_recipe_once(
+    store: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """After either of the steps that begin it."""
+    whole = getattr(Study, step)
+
+    def killed(study: Study, *values: Any, **options: Any) -> None:
+        whole(study, *values, **options)
+        if "settings" not in values:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            SharedStudy(study_url(), step, {}, RECIPE)
+    study = SharedStudy(study_url(), step, {}, RECIPE)
+    assert study.count(TrialState.WAITING) == 1
+    assert rates_of(study, 1) == [RECIPE["rate"]]
+
+
+def test_lost_trials_are_begun_again_while_the_server_is_away(study: SharedStudy, silent: str) -> None:
+    """Both of two, though the runs of neither can be ended."""
+    lost = [study.study.ask() for _ in range(2)]
+    for trial in lost:
+        trial.suggest_float("rate", 0, 1)
+        trial.set_user_attr(RUN_ID, "0" * 32)
+        study.storage.record_heartbeat(trial._trial_id)
+    with study.storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'")
+    with tracking(silent):
+        study._retry_lost()
+    assert study.count(TrialState.WAITING) == 2
+    assert rates_of(study, 2) == [trial.params["rate"] for trial in lost]
+
+
+def test_a_trial_that_was_killed_before_its_first_heartbeat_is_begun_again(study: SharedStudy) -> None:
+    study.study.ask()
+    assert rates_of(study, 1) == [RECIPE["rate"]]
+
+
+def test_a_trial_whose_heart_beats_is_not_taken_for_lost(study: SharedStudy) -> None:
+    """However long it has no run, and whatever the time of its machine."""
+    trial = study.study.ask()
+    study.storage.record_heartbeat(trial._trial_id)
+    with study.storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE trials SET datetime_start = '2000-01-01 00:00:00'")
+    study._retry_lost()
+    assert study.count(TrialState.RUNNING) == 1
+
+
+def test_a_trial_has_a_heartbeat_before_others_look_for_it(study: SharedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where Optuna's thread for it comes late, here never."""
+    monkeypatch.setattr(_optimize, "get_heartbeat_thread", lambda *_: NullHeartbeatThread())
+
+    def objective(trial: Trial) -> float:
+        other = again(study)
+        with locked(study.url, study.name):
+            other._retry_lost()
+        return 1.0
+
+    assert study.next(1, objective, pruned_from=0, seed=0)
+    assert study.count() == 1
+
+
+def test_a_silent_server_holds_the_end_of_a_search_up_for_seconds(silent: str) -> None:
+    """Two of them, and the rest is for a busy machine: the training's limit is 30."""
+    began = time.monotonic()
+    with tracking(silent):
+        end_study_run("0" * 32, finished=False)
+    assert time.monotonic() - began < 10
+
+
+def test_a_run_that_could_not_be_ended_is_ended_when_the_study_goes_on(study: SharedStudy, silent: str) -> None:
+    """And no other: not the winner's, which trains, and not that of a trial of another process."""
+    away = ExitStack()
+
+    def objective(trial: Trial) -> float:
+        with trial_run(study.run_id, trial.number) as run:
+            trial.set_user_attr(RUN_ID, run.id)
+            away.enter_context(tracking(silent))
+            raise OSError("the disk is full")
+
+    with away, pytest.raises(OSError, match="the disk is full"):
+        study.next(1, objective, pruned_from=0, seed=0)
+    lost = study.study.trials[0].user_attrs[RUN_ID]
+    winner = begin_winner_run(study.run_id)
+    with trial_run(study.run_id, 1) as other:
+        study.study.ask().set_user_attr(RUN_ID, other.id)
+        assert {status(run_id) for run_id in (lost, winner, other.id)} == {"RUNNING"}
+        again(study)
+        assert status(lost) == "KILLED"
+        assert {status(run_id) for run_id in (winner, other.id)} == {"RUNNING"}
+
+
+def test_the_best_is_logged_once_by_all_processes(study: SharedStudy) -> None:
+    rates_of(study, 1)
+    for part in (study, again(study)):
+        log_study(part.run_id, part.study, n=3)
+    (point,) = MlflowClient().get_metric_history(study.run_id, "validation/mae")
+    assert point.value == RECIPE["rate"]
+
+
+@pytest.mark.slow
+def test_the_run_of_a_trial_is_known_before_anything_is_sent_to_it(
+    store: str, drawn_faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it is ended, and the recipe's settings come again, when the same command goes on."""
+
+    def away(run: TrialRun, params: object) -> None:
+        raise MlflowException("no answer")
+
+    monkeypatch.setattr(TrialRun, "log_params", away)
+    with pytest.raises(RunError, match="the MLflow store failed: no answer; the same command goes on"):
+        tune(drawn_faces, TrainConfig(**SMALL), trials=1, study="away", retrain=False)
+    trial, waiting = optuna.load_study(study_name="away", storage=study_url()).trials
+    assert status(trial.user_attrs[RUN_ID]) == "FAILED"
+    assert waiting.system_attrs["fixed_params"] == trial.params
 
 
 @pytest.mark.slow

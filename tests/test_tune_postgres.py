@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -82,3 +85,29 @@ def test_a_lock_of_the_database_is_had_by_one_at_a_time(store: str) -> None:
             assert third
     with locked(store, "study", wait=False) as again:
         assert again
+
+
+def test_ctrl_c_ends_the_wait_for_a_lock(store: str) -> None:
+    """With psycopg2, which hears it only between queries. The wait ends, too, when the lock is free."""
+    url = store.replace("postgresql", "postgresql+psycopg2")
+    main = threading.main_thread().ident
+    assert main is not None
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(url, "busy"):
+            held.set()
+            free.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    began = time.monotonic()
+    threading.Timer(2, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), locked(url, "busy"):
+        pass
+    assert time.monotonic() - began < 10  # and not the 20 s for which the lock is held
+    threading.Timer(0.5, free.set).start()
+    with locked(url, "busy") as mine:
+        assert mine
+    holder.join()

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
@@ -21,7 +20,7 @@ from sqlalchemy import NullPool, create_engine, text
 
 from agedetect.errors import ConfigError, RunError
 from agedetect.tracking.study_database import is_postgresql, locked
-from agedetect.tracking.trials import begin_study_run, end_lost_run, resume_study_run
+from agedetect.tracking.trials import begin_study_run, end_lost_run, end_lost_runs, resume_study_run
 
 log = logging.getLogger("agedetect")
 SCHEMA = "optuna"  # in PostgreSQL: MLflow and Optuna each keep the revision of their tables in `alembic_version`
@@ -41,18 +40,23 @@ class SharedStudy:
         """Begun with the trial `first`, or gone on with. Raises ConfigError where it has other settings."""
         self.url, self.name = url, name
         with locked(url, SCHEMA):  # two first studies would make the tables twice
-            self.study = _open(url, name)
+            self.storage = _storage(url)
+            self.study = optuna.create_study(
+                study_name=name, storage=self.storage, direction="minimize", load_if_exists=True
+            )
         with locked(url, name):
             known = self.study.user_attrs
             if RUN_ID not in known:
                 self.study.set_user_attr(_SETTINGS, settings)
-                self.study.set_user_attr(RUN_ID, begin_study_run(name, settings))
-                self.study.enqueue_trial(dict(first))
+                run_id = begin_study_run(name, settings)
+                self.study.enqueue_trial(dict(first), skip_if_exists=True)  # a process may have been killed just here
+                self.study.set_user_attr(RUN_ID, run_id)
             elif different := _differences(known[_SETTINGS], settings):
                 raise ConfigError(f"study {name}: it has {different}: give the same options, or another --study")
             else:
                 resume_study_run(known[RUN_ID])
         self.run_id = str(self.study.user_attrs[RUN_ID])
+        self.end_lost_runs()
 
     def next(self, trials: int, objective: Callable[[Trial], float], *, pruned_from: int, seed: int) -> bool:
         """One trial, or a wait for those of other processes, which may be lost; False when all are done.
@@ -82,15 +86,27 @@ class SharedStudy:
             log.warning("study %s: a trial was taken for lost: this machine slept, or lost its database", self.name)
 
     def _begun(self, trial: Trial, claim: ExitStack, objective: Callable[[Trial], float]) -> float:
-        claim.close()
         try:
+            self.storage.record_heartbeat(trial._trial_id)  # Optuna's thread may be late: see `_retry_lost`
+            claim.close()
             value = objective(trial)
-        except KeyboardInterrupt:
-            self.study.enqueue_trial(trial.params)
+        except optuna.TrialPruned:
             raise
-        if self.study.get_trials(deepcopy=False)[trial.number].state is TrialState.FAIL:
+        except (Exception, KeyboardInterrupt):  # what Optuna takes for a failure; any other end stops the heartbeat
+            self._enqueue_again(trial.number)
+            raise
+        if self._frozen(trial.number).state is TrialState.FAIL:
             raise RunError(f"trial {trial.number} is another process's now")  # for Optuna, which expects a reason
         return value
+
+    def _enqueue_again(self, number: int) -> None:
+        """The settings that it had, or was to have; unless another process took it for lost, and has done so."""
+        trial = self._frozen(number)
+        if trial.state is TrialState.RUNNING:
+            self.study.enqueue_trial({**trial.system_attrs.get("fixed_params", {}), **trial.params})
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
 
     def count(self, *states: TrialState) -> int:
         return len(self.study.get_trials(deepcopy=False, states=states or _ENDED))
@@ -104,18 +120,30 @@ class SharedStudy:
             raise RunError(f"study {self.name}: every trial was pruned or diverged: search lower rates") from error
 
     def _retry_lost(self) -> None:
-        """Trials whose process was killed: by heartbeat, and those that were killed before the first of them."""
+        """Trials whose process was killed: their heartbeat is old, or they have none.
+
+        A process releases the lock after its trial's first heartbeat: who holds it and sees a trial without one, sees
+        a trial whose process was killed.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(self.study)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            waited = datetime.now() - (trial.datetime_start or datetime.now())
-            if RUN_ID not in trial.user_attrs and waited > timedelta(seconds=GRACE_SECONDS):
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        with self.storage.engine.connect() as connection:
+            beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            if trial._trial_id not in beating:
+                _retry(self.study, trial)
+                self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def end_lost_runs(self) -> None:
+        """The MLflow runs of failed trials that could not be ended when they failed."""
+        failed = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        if lost := {trial.user_attrs[RUN_ID] for trial in failed if RUN_ID in trial.user_attrs}:
+            end_lost_runs(self.run_id, lost)
 
 
-def _open(url: str, name: str) -> Study:
-    """The study of that name, made where there is none."""
+def _storage(url: str) -> RDBStorage:
+    """The tables of studies, made where there are none."""
     options: dict[str, Any] = {"connect_args": {"timeout": _WAIT_SECONDS}}
     if is_postgresql(url):
         with create_engine(url, poolclass=NullPool).begin() as connection:
@@ -124,14 +152,13 @@ def _open(url: str, name: str) -> Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats
-        storage = RDBStorage(
+        return RDBStorage(
             url,
             options,
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
             heartbeat_stale_trial_callback=_retry,
         )
-    return optuna.create_study(study_name=name, storage=storage, direction="minimize", load_if_exists=True)
 
 
 def _differences(known: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -143,7 +170,7 @@ def _differences(known: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 
 
 def _retry(study: Study, trial: FrozenTrial) -> None:
-    end_lost_run(trial.user_attrs.get(RUN_ID))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         RetryHeartbeatStaleTrialCallback(max_retry=_MOST_RETRIES)(study, trial)
+    end_lost_run(trial.user_attrs.get(RUN_ID))

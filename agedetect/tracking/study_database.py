@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,13 @@ import mlflow
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from optuna.exceptions import StorageInternalError
-from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from agedetect.errors import ConfigError, RunError
 from agedetect.tracking.store import one_line
+
+_POLL_SECONDS = 0.2  # for PostgreSQL's lock: psycopg2 hears no Ctrl-C while a query waits
 
 
 def study_url(given: str = "") -> str:
@@ -49,11 +52,10 @@ def shown(url: str) -> str:
 def locked(url: str, name: str, *, wait: bool = True) -> Iterator[bool]:
     """Holds the lock `name` of the database, which ends with its process; whether it was had, always if it may wait."""
     if is_postgresql(url):
-        take = "SELECT pg_advisory_lock" if wait else "SELECT pg_try_advisory_lock"
         with create_engine(url, poolclass=NullPool).connect() as connection:
-            held = connection.execute(text(f"{take}(hashtextextended(:name, 0))"), {"name": name}).scalar()
-            connection.commit()
-            yield held is not False
+            while not (held := _taken(connection, name)) and wait:
+                time.sleep(_POLL_SECONDS)
+            yield held
         return
     lock = FileLock(f"{make_url(url).database}.{quote(name, safe='')}.lock")
     try:
@@ -67,6 +69,13 @@ def locked(url: str, name: str, *, wait: bool = True) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def _taken(connection: Connection, name: str) -> bool:
+    take = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+    held = bool(connection.execute(take, {"name": name}).scalar())
+    connection.commit()
+    return held
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ from agedetect.tracking.runs import experiment_id
 from agedetect.tracking.store import FINISHED, one_attempt
 
 _RUN_ID = "MLFLOW_RUN_ID"
+_TIMEOUT, _HURRIED_SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT", "2"
 _STUDY_TAG = "agedetect.study"
 _FAILED, _KILLED, _RUNNING = map(RunStatus.to_string, (RunStatus.FAILED, RunStatus.KILLED, RunStatus.RUNNING))
 
@@ -33,6 +34,9 @@ class TrialRun:
 
     def __init__(self, run_id: str, number: int) -> None:
         self.id, self.number = run_id, number
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        MlflowClient().log_batch(self.id, params=[Param(name, str(value)) for name, value in params.items()])
 
     def log_epoch(self, epoch: Epoch) -> None:
         """In one request."""
@@ -72,10 +76,9 @@ def end_study_run(run_id: str, *, finished: bool) -> None:
 
 
 @contextmanager
-def trial_run(parent: str, number: int, params: Mapping[str, Any]) -> Iterator[TrialRun]:
+def trial_run(parent: str, number: int) -> Iterator[TrialRun]:
     """A child of the run `parent`. A pruned trial's run is finished, too: it has done what it was for."""
     run = TrialRun(_child(parent, f"trial {number}"), number)
-    MlflowClient().log_batch(run.id, params=[Param(name, str(value)) for name, value in params.items()])
     try:
         yield run
     except optuna.TrialPruned as stop:
@@ -89,15 +92,40 @@ def trial_run(parent: str, number: int, params: Mapping[str, Any]) -> Iterator[T
 
 
 def _end(run_id: str, status: str) -> None:
-    """At once or not at all: a store that is away neither holds Ctrl-C up nor hides what the matter was."""
-    with one_attempt(), suppress(MlflowException, OSError):
+    """Within seconds or not at all: a store that is away or silent neither holds Ctrl-C up nor hides what was wrong."""
+    with _hurried(), suppress(MlflowException, OSError):
         MlflowClient().set_terminated(run_id, status)
 
 
+@contextmanager
+def _hurried() -> Iterator[None]:
+    """MLflow asks once, and waits for seconds."""
+    before = os.environ.get(_TIMEOUT)
+    os.environ[_TIMEOUT] = _HURRIED_SECONDS
+    try:
+        with one_attempt():
+            yield
+    finally:
+        if before is None:
+            del os.environ[_TIMEOUT]
+        else:
+            os.environ[_TIMEOUT] = before
+
+
 def end_lost_run(run_id: str | None) -> None:
-    """Of a trial whose process was killed."""
+    """Of a trial whose process was killed: `end_lost_runs` ends it where the store is away now."""
     if run_id:
-        MlflowClient().set_terminated(run_id, _KILLED)
+        _end(run_id, _KILLED)
+
+
+def end_lost_runs(parent: str, lost: Collection[str]) -> None:
+    """Those of the runs `lost` that nobody could end, since the store was away."""
+    client = MlflowClient()
+    experiment = client.get_run(parent).info.experiment_id
+    running = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}' and attributes.status = '{_RUNNING}'"
+    for run in client.search_runs([experiment], running):
+        if run.info.run_id in lost:
+            client.set_terminated(run.info.run_id, _KILLED)
 
 
 def begin_winner_run(parent: str) -> str:
@@ -128,7 +156,9 @@ def log_study(run_id: str, study: Study, *, n: int) -> None:
     complete = sum(not point.pruned for point in points)
     if complete > 1:
         _log_figure(run_id, importance(optuna.importance.get_param_importances(study), n=complete), "importance")
-    client.log_metric(run_id, "validation/mae", study.best_value)
+    ended = study.best_trial.datetime_complete
+    when = int(ended.timestamp() * 1000) if ended else None  # the same for all processes: MLflow keeps one value
+    client.log_metric(run_id, "validation/mae", study.best_value, timestamp=when)
 
 
 def _point(trial: FrozenTrial) -> Point | None:

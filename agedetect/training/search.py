@@ -78,6 +78,7 @@ class Search:
             while self.shared.next(trials, self._trial, pruned_from=self.space.pruned_from, seed=self.config.seed):
                 pass
             best, n = self.shared.best, len(self.splits.validation)
+            self.shared.end_lost_runs()
             with locked(self.shared.url, self.shared.name):
                 log_study(self.shared.run_id, self.shared.study, n=n)
             trained = self._retrain(best) if retrain else None
@@ -101,8 +102,9 @@ class Search:
         params = self.space.suggest(trial)
         config, _ = resolve(dataclasses.replace(self.config, **params))
         text = ", ".join(f"{name}={value:.3g}" for name, value in params.items())
-        with trial_run(self.shared.run_id, trial.number, params) as run:
-            trial.set_user_attr(RUN_ID, run.id)
+        with trial_run(self.shared.run_id, trial.number) as run:
+            trial.set_user_attr(RUN_ID, run.id)  # first: whoever ends a lost trial must know its run
+            run.log_params(params)
             log.info("trial %s: %s", trial.number, text)
             try:
                 mae = self._train(config, trial, run)

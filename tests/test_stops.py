@@ -128,7 +128,7 @@ def test_the_limits_are_ours_unless_the_user_has_set_them(monkeypatch: pytest.Mo
 
 def test_a_patience_that_is_no_number_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGEDETECT_PATIENCE", "3m")
-    with pytest.raises(ConfigError, match="^AGEDETECT_PATIENCE=3m: give seconds, such as 180$"):
+    with pytest.raises(ConfigError, match=r"^AGEDETECT_PATIENCE=3m: give seconds, such as 180$"):
         patience.patience()
 
 

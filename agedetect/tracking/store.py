@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -109,9 +109,15 @@ def upload_files(root: Path, upload: Callable[[str, str | None], object]) -> Non
 
 
 @contextmanager
-def one_attempt() -> Iterator[None]:
-    """MLflow asks once: its retries would send what was carried out, but not answered, a second time."""
-    with _environment("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"):
+def one_attempt(seconds: int = 0) -> Iterator[None]:
+    """MLflow asks once: its retries would send what was carried out, but not answered, a second time.
+
+    It waits `seconds` for the answer; 0: as long as it is set to.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_environment("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"))
+        if seconds:
+            stack.enter_context(_environment("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds)))
         yield
 
 

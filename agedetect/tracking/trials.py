@@ -24,7 +24,7 @@ from agedetect.tracking.runs import experiment_id
 from agedetect.tracking.store import FINISHED, one_attempt
 
 _RUN_ID = "MLFLOW_RUN_ID"
-_TIMEOUT, _HURRIED_SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT", "2"
+_HURRIED_SECONDS = 2  # of a request that holds up Ctrl-C, or others
 _STUDY_TAG = "agedetect.study"
 _FAILED, _KILLED, _RUNNING = map(RunStatus.to_string, (RunStatus.FAILED, RunStatus.KILLED, RunStatus.RUNNING))
 
@@ -93,23 +93,8 @@ def trial_run(parent: str, number: int) -> Iterator[TrialRun]:
 
 def _end(run_id: str, status: str) -> None:
     """Within seconds or not at all: a store that is away or silent neither holds Ctrl-C up nor hides what was wrong."""
-    with _hurried(), suppress(MlflowException, OSError):
+    with one_attempt(_HURRIED_SECONDS), suppress(MlflowException, OSError):
         MlflowClient().set_terminated(run_id, status)
-
-
-@contextmanager
-def _hurried() -> Iterator[None]:
-    """MLflow asks once, and waits for seconds."""
-    before = os.environ.get(_TIMEOUT)
-    os.environ[_TIMEOUT] = _HURRIED_SECONDS
-    try:
-        with one_attempt():
-            yield
-    finally:
-        if before is None:
-            del os.environ[_TIMEOUT]
-        else:
-            os.environ[_TIMEOUT] = before
 
 
 def end_lost_run(run_id: str | None) -> None:

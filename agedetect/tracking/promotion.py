@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from agedetect.data.faces import read_faces
 from agedetect.errors import DataError, RunError
@@ -168,8 +169,13 @@ def _export_of(name: str, version: str) -> Address | None:
     if EXPORTED_AS not in tags:
         return None
     export = Address.parse(tags[EXPORTED_AS])
-    found = MlflowClient().search_model_versions(f"name = '{export.name}'")
-    return export if export.version in {str(one.version) for one in found} else None
+    try:
+        MlflowClient().get_model_version(str(export.name), str(export.version))
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return None
+        raise RunError(f"{export.uri}: the export of {name} version {version}: {one_line(error)}") from error
+    return export
 
 
 def _move_aliases(decision: Decision, export: Address | None, orphan: str | None) -> None:

@@ -301,7 +301,7 @@ def test_what_cannot_be_registered_is_one_line_and_leaves_no_file(store: Store, 
         1,
         "Error: agedetect: it is the source's own name; register the file under another",
     )
-    for name in ("bob's", "a/b", "a:b", "a@b", "."):
+    for name in ("bob's", "a/b", "a:b", "a@b", ".", " "):
         code, line = run("--register", name)
         assert (code, line.startswith(f"Error: {name!r}: ")) == (1, True)
     assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,7 @@ _NAME = "onnx"  # among the models of a run
 _DIGEST = "agedetect.sha256"  # a tag of the logged model
 
 # MLflow takes a name with ' and can't search for it; with @ it would be no address.
-_REGISTERED_NAME = re.compile(r"[^./:@'][^/:@']*")
+_REGISTERED_NAME = re.compile(r"[^.\s/:@'][^/:@']*")
 _ALIAS = re.compile(r"(?!(latest|v\d+)$)[\w-]{1,255}", re.IGNORECASE)
 
 # What serving needs. The runtime itself is not on a package index: its code travels with the model.
@@ -56,7 +56,7 @@ SIGNATURE = ModelSignature(
 def check_names(name: str, aliases: Sequence[str]) -> None:
     """Raises ModelError for what MLflow would refuse, or not find again, when all else is done."""
     if not _REGISTERED_NAME.fullmatch(name):
-        raise ModelError(f"{name!r}: a registered model's name has no / : @ ' and begins with no dot; give another")
+        raise ModelError(f"{name!r}: a model's name has no / : @ ' and begins with no dot or space; give another")
     for alias in aliases:
         if not _ALIAS.fullmatch(alias):
             raise ModelError(

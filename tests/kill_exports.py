@@ -56,10 +56,10 @@ def main(folder: Path, kills: int, seed: int, through_server: bool) -> None:
         exports = Exports(folder / "agedetect", server, client)
         earlier = folder / "agedetect" / "earlier.onnx"
         began = time.monotonic()
-        exports.whole(earlier, "earlier")
+        exports.whole(earlier, 0)
         longest = time.monotonic() - began
         chance = random.Random(seed)
-        counts = [exports.kill(number, chance.uniform(0, longest), earlier) for number in range(kills)]
+        counts = [exports.kill(number, chance.uniform(0, longest), earlier) for number in range(1, kills + 1)]
         click.echo(f"{sum(killed for killed, _ in counts)} kills, {sum(bad for _, bad in counts)} with something wrong")
 
 
@@ -70,9 +70,11 @@ class Exports:
         self._folder, self._client = folder, client
         self._environment = environment(folder, server)
 
-    def start(self, output: Path, name: str) -> subprocess.Popen[str]:
+    def start(self, output: Path, number: int) -> subprocess.Popen[str]:
+        """Each number has files of its own: the tolerance is written in them. The same ones would be logged once."""
         command = [sys.executable, "-m", "agedetect_export", "models:/agedetect@candidate", "--output", str(output)]
-        command += ["--force", "--register", name, "--alias", "champion"]
+        command += ["--force", "--register", name_of(number), "--alias", "champion"]
+        command += ["--tolerance-years", f"{0.001 + number * 1e-6:g}"]
         return subprocess.Popen(
             command,
             cwd=self._folder,
@@ -82,48 +84,59 @@ class Exports:
             text=True,
         )
 
-    def whole(self, output: Path, name: str) -> None:
-        process = self.start(output, name)
+    def whole(self, output: Path, number: int) -> None:
+        process = self.start(output, number)
         _, said = process.communicate()
         assert process.returncode == 0, said
 
     def kill(self, number: int, delay: float, earlier: Path) -> tuple[bool, bool]:
         """One kill; whether it found the export alive, and whether anything was wrong afterwards."""
-        place = self._folder / f"export{number:02}"
-        place.mkdir()
-        output, name = place / "age.onnx", f"export{number:02}"
+        output, name = self._folder / name_of(number) / "age.onnx", name_of(number)
+        output.parent.mkdir()
+        logged_before = self._logged()
         if number % 2:
             for path in FILES:
                 shutil.copyfile(path(earlier), path(output))
-        process = self.start(output, name)
+        process = self.start(output, number)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         found_alive = process.returncode == -signal.SIGKILL
-        registered = len(self._versions(name))
+        logged, registered = self._logged() - logged_before, len(self._versions(name))
         problems = []
         if output.exists() and not is_whole(output):
             problems.append("cut off")
         if number % 2 and not output.exists():
             problems.append("the earlier file is gone")
-        self.whole(output, name)
+        self.whole(output, number)
         if not is_whole(output):
             problems.append("the next export is cut off")
-        left = {path.name for path in place.iterdir()} - {path(output).name for path in FILES}
+        left = {path.name for path in output.parent.iterdir()} - {path(output).name for path in FILES}
         if left:
             problems.append(f"left: {sorted(left)}")
         versions = self._versions(name)
         champion = str(self._client.get_model_version_by_alias(name, "champion").version)
         if versions != [champion]:
             problems.append(f"versions {versions}")
+        if self._logged() != logged_before + 1:
+            problems.append(f"{self._logged() - logged_before} logged models")
         click.echo(
-            f"{number + 1:2}. after {delay:.1f} s, {'killed' if found_alive else 'had ended'}, "
-            f"{registered} registered then: {'; '.join(problems) or 'nothing'}"
+            f"{number:2}. after {delay:.1f} s, {'killed' if found_alive else 'had ended'}, "
+            f"{logged} logged and {registered} registered then: {'; '.join(problems) or 'nothing'}"
         )
         return found_alive, bool(problems)
 
     def _versions(self, name: str) -> list[str]:
         return [str(version.version) for version in self._client.search_model_versions(f"name = '{name}'")]
+
+    def _logged(self) -> int:
+        """How many logged models the training's run has, its own among them."""
+        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+        return len(self._client.search_logged_models(experiments))
+
+
+def name_of(number: int) -> str:
+    return f"export{number:02}"
 
 
 def is_whole(output: Path) -> bool:

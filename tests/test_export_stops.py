@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,12 @@ def test_the_second_export_of_one_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_file_that_cannot_be_registered_stays_and_the_message_says_where(store: Store, tmp_path: Path) -> None:
     output = tmp_path / "age.onnx"
-    result = export("--output", output, "--images", "16", "--register", "refused", "--alias", "a b/c")
+    with closing(sqlite3.connect(store.root / "mlflow.db")) as database:
+        database.execute("CREATE TRIGGER r BEFORE INSERT ON registered_models BEGIN SELECT RAISE(ABORT, 'no'); END")
+        try:
+            result = export("--output", output, "--images", "16", "--register", "refused")
+        finally:
+            database.execute("DROP TRIGGER r")
     assert result.exit_code == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert "was not registered" in line

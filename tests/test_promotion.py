@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -20,7 +20,9 @@ from agedetect.cli import main
 from agedetect.errors import DataError
 from agedetect.evaluation.predictions import Predictions, read_predictions, write_predictions
 from agedetect.evaluation.promotion import Judgement, judge
+from agedetect.tracking import promotion
 from agedetect.tracking.exported import register_export
+from agedetect.tracking.promotion import Decision
 from agedetect.tracking.reading import load_registered_model
 from agedetect.tracking.registry import register
 from export_source import small_spec
@@ -187,6 +189,53 @@ def test_the_alias_of_the_export_follows(client: MlflowClient, tmp_path: Path) -
     assert champion_of_exports() == "None"
     description = client.get_model_version("agedetect", "2").description or ""
     assert description.count("## Promotion") == description.count("Exported as") == 1
+
+    client.delete_model_version(NAME, "1")  # which stops no rollback
+    assert promote("--rollback").exit_code == 0
+    assert (champion(client), champion_of_exports()) == ("1", "None")
+
+
+def test_a_command_that_is_killed_between_its_aliases_does_the_rest_when_it_is_given_again(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_licensed_model(tmp_path / "model.onnx")
+    for name, answer in ((NAME, CHAMPION), ("other-onnx", answers(4 * NOISE))):
+        add_version(answer)
+        register_export(load_registered_model("models:/agedetect@candidate"), file, name)
+    assert promote("models:/agedetect/1", "--first").exit_code == 0
+
+    def champions() -> tuple[str | None, ...]:
+        names = ("agedetect", NAME, "other-onnx")
+        found = [client.get_registered_model(name).aliases.get("champion") for name in names]
+        return tuple(version and str(version) for version in found)
+
+    def kill_after(moves: int, command: Callable[[], Decision]) -> None:
+        """An interrupt stands for the kill: nothing of ours catches it, so nothing is done or undone after it."""
+        left = iter(range(moves))
+
+        def before(move: Callable[..., None]) -> Callable[..., None]:
+            def or_die(*arguments: object) -> None:
+                if next(left, None) is None:
+                    raise KeyboardInterrupt
+                move(*arguments)
+
+            return or_die
+
+        with monkeypatch.context() as patch:
+            for name in ("set_registered_model_alias", "delete_registered_model_alias"):
+                patch.setattr(MlflowClient, name, before(getattr(MlflowClient, name)))
+            with pytest.raises(KeyboardInterrupt):
+                command()
+
+    commands: dict[tuple[str | None, ...], Callable[[], Decision]] = {
+        ("2", None, "1"): lambda: promotion.promote("models:/agedetect/2"),
+        ("1", "1", None): lambda: promotion.rollback("agedetect"),
+    }
+    for moves in (1, 2):
+        for wanted, command in commands.items():
+            kill_after(moves, command)
+            command()
+            assert champions() == wanted
 
 
 def test_what_cannot_be_compared_is_one_line_and_changes_nothing(client: MlflowClient) -> None:

@@ -48,6 +48,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_licensed_model(tmp_path_factory.mktemp("exported") / "age.onnx")
 
 
+@pytest.fixture
+def another_file(file: Path, tmp_path: Path) -> Path:
+    """Whose digest is its own."""
+    model = onnx.load(file)
+    model.producer_name = tmp_path.name
+    onnx.save(model, tmp_path / "age.onnx")
+    return tmp_path / "age.onnx"
+
+
 @pytest.fixture(scope="module")
 def folder(logged: Store, file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The registered model as MLflow gives it to whoever serves it."""
@@ -292,6 +301,9 @@ def test_what_cannot_be_registered_is_one_line_and_leaves_no_file(store: Store, 
         1,
         "Error: agedetect: it is the source's own name; register the file under another",
     )
+    for name in ("bob's", "a/b", "a:b", "a@b", ".", " "):
+        code, line = run("--register", name)
+        assert (code, line.startswith(f"Error: {name!r}: ")) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,11 +312,37 @@ def test_an_exported_model_is_no_source(store: Store) -> None:
         load_registered_model(URI)
 
 
-def test_an_alias_that_mlflow_refuses_is_one_line(store: Store, file: Path) -> None:
-    source = load_registered_model("models:/agedetect@candidate")
-    with pytest.raises(ModelError, match=r"^other: the exported model was not registered: .*alias") as caught:
-        register_export(source, file, "other", ["a b/c"])
-    assert "\n" not in str(caught.value)
-    assert MlflowClient().search_model_versions("name = 'other'") == []
-    before = MlflowClient().get_model_version_by_alias("agedetect", "candidate").tags.get("exported_as", "")
-    assert not before.startswith("models:/other/")
+@pytest.mark.parametrize("alias", ["v2", "LATEST", "a b/c", ""])
+def test_an_alias_that_mlflow_refuses_moves_none(store: Store, another_file: Path, alias: str) -> None:
+    source, client = load_registered_model("models:/agedetect@candidate"), MlflowClient()
+    with pytest.raises(MlflowException):
+        client.set_registered_model_alias(NAME, alias, "1")
+    with pytest.raises(ModelError, match=rf"^alias '{alias}': it may have [^\n]*; give another$"):
+        register_export(source, another_file, NAME, ["champion", alias])
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "1"
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
+
+
+def test_an_export_that_was_killed_as_it_sent_its_files_is_finished_by_the_next(
+    store: Store, another_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt stands for the kill: MLflow marks what any other exception stops as failed."""
+    source, client = load_registered_model("models:/agedetect@candidate"), MlflowClient()
+    experiment = client.get_run(store.run_id).info.experiment_id
+
+    def statuses() -> list[str]:
+        return sorted(str(model.status) for model in client.search_logged_models([experiment]))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = statuses()
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register_export(source, another_file, "finished")
+    assert statuses() == sorted([*before, "PENDING"])
+    for _ in range(2):
+        assert register_export(source, another_file, "finished").uri == "models:/finished/1"
+        assert statuses() == sorted([*before, "READY"])
+    assert mlflow.pyfunc.load_model("models:/finished/1").metadata.run_id == store.run_id

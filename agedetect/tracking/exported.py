@@ -16,7 +16,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -34,6 +34,10 @@ EXPORTED_AS = "exported_as"  # a tag of the source: the address of its export
 _NAME = "onnx"  # among the models of a run
 _DIGEST = "agedetect.sha256"  # a tag of the logged model
 
+# MLflow takes a name with ' and can't search for it; with @ it would be no address.
+_REGISTERED_NAME = re.compile(r"[^.\s/:@'][^/:@']*")
+_ALIAS = re.compile(r"(?!(latest|v\d+)$)[\w-]{1,255}", re.IGNORECASE)
+
 # What serving needs. The runtime itself is not on a package index: its code travels with the model.
 _REQUIREMENTS = ("mlflow-skinny", "pandas", "numpy", "pillow", "onnxruntime", "click")
 
@@ -49,32 +53,41 @@ SIGNATURE = ModelSignature(
 )
 
 
+def check_names(name: str, aliases: Sequence[str]) -> None:
+    """Raises ModelError for what MLflow would refuse, or not find again, when all else is done."""
+    if not _REGISTERED_NAME.fullmatch(name):
+        raise ModelError(f"{name!r}: a model's name has no / : @ ' and begins with no dot or space; give another")
+    for alias in aliases:
+        if not _ALIAS.fullmatch(alias):
+            raise ModelError(
+                f"alias {alias!r}: it may have letters, digits, - and _; latest, v1, v2, ... are MLflow's own; "
+                "give another"
+            )
+
+
 def register_export(source: RegisteredModel, file: Path, name: str, aliases: Sequence[str] = ()) -> Registered:
     """Register the exported `file` of `source` as a version of `name` that takes pictures, and give it the aliases.
 
     The version and its source name each other in their tags and descriptions. What the same export has logged or
     registered before, and perhaps was killed then, is taken. Raises ModelError where MLflow refuses.
     """
+    check_names(name, aliases)
     try:
-        found, is_new = _log(source, file, name)
-        try:
-            for alias in aliases:
-                MlflowClient().set_registered_model_alias(name, alias, found)
-        except MlflowException:
-            if is_new:
-                MlflowClient().delete_model_version(name, found)
-            raise
+        uri = _log(source, file)
+        number = str((registered_before(uri, name) or mlflow.register_model(uri, name)).version)
+        for alias in aliases:
+            MlflowClient().set_registered_model_alias(name, alias, number)
         with AgeEstimator(file, device="cpu") as estimator:
-            _link(source, estimator.spec, name, found)
+            _link(source, estimator.spec, name, number)
     except (MlflowException, OSError) as error:
         raise ModelError(f"{name}: the exported model was not registered: {one_line(error)}") from error
     except ModuleNotFoundError as error:
         raise ModelError(missing_package(name, error)) from error
-    return Registered(f"models:/{name}/{found}", name, found)
+    return Registered(f"models:/{name}/{number}", name, number)
 
 
-def _log(source: RegisteredModel, file: Path, name: str) -> tuple[str, bool]:
-    """The version's number, and whether it is new."""
+def _log(source: RegisteredModel, file: Path) -> str:
+    """The URI of the logged model."""
     with tempfile.TemporaryDirectory() as scratch, no_transfer_bars():
         data = Path(scratch) / Path(EXPORTED).parent.name
         data.mkdir()
@@ -82,21 +95,20 @@ def _log(source: RegisteredModel, file: Path, name: str) -> tuple[str, bool]:
         if detector := cached_detector():
             shutil.copyfile(detector, data / DETECTOR)
         run_id = source.run_id if source.tracked else None
-        digest = _digest(data)
-        if run_id and (uri := _logged_before(run_id, digest)):
-            before = registered_before(uri, name)
-            return str((before or mlflow.register_model(uri, name)).version), before is None
+        logged = _logged_model(run_id, _digest(data)) if run_id else None
+        if logged and logged.status == LoggedModelStatus.READY:
+            return str(logged.model_uri)
         info = Model.log(
             artifact_path=None,
             name=_NAME,
             flavor=Pictures,
-            run_id=run_id,
-            model_id=run_id and _logged_beside(run_id, digest),
-            registered_model_name=name,
+            run_id=None if run_id and logged and _is_output(run_id, logged) else run_id,
+            model_id=logged and logged.model_id,
             validate_serving_input=False,  # tests do
             data=data,
+            source_run_id=run_id,
         )
-    return str(info.registered_model_version), True
+    return str(info.model_uri)
 
 
 def _digest(data: Path) -> str:
@@ -111,29 +123,32 @@ def _pinned(packages: Sequence[str]) -> list[str]:
     return [f"{package}=={version(package)}" for package in packages]
 
 
-def _logged_before(run_id: str, digest: str) -> str | None:
-    """The URI of the run's logged model with the same files."""
-    models = MlflowClient().search_logged_models([_experiment_id(run_id)], f"source_run_id = '{run_id}'")
-    whole = (model for model in models if model.status == LoggedModelStatus.READY)
-    return next((str(model.model_uri) for model in whole if model.tags.get(_DIGEST) == digest), None)
+def _logged_model(run_id: str, digest: str) -> LoggedModel:
+    """The run's for these files: a whole one, else one whose export was killed, else a new one.
+
+    MLflow itself would make it in the active experiment, not in the run's own.
+    """
+    client = MlflowClient()
+    experiment = client.get_run(run_id).info.experiment_id
+    models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    same = [model for model in models if model.tags.get(_DIGEST) == digest]
+    if same:
+        return min(same, key=lambda model: model.status != LoggedModelStatus.READY)
+    return client.create_logged_model(experiment, _NAME, source_run_id=run_id, tags={_DIGEST: digest})
 
 
-def _logged_beside(run_id: str, digest: str) -> str:
-    """The id of an empty logged model of the run's own experiment; MLflow would take the active one."""
-    tags = {_DIGEST: digest}
-    logged = MlflowClient().create_logged_model(_experiment_id(run_id), _NAME, source_run_id=run_id, tags=tags)
-    return str(logged.model_id)
-
-
-def _experiment_id(run_id: str) -> str:
-    return str(MlflowClient().get_run(run_id).info.experiment_id)
+def _is_output(run_id: str, logged: LoggedModel) -> bool:
+    """MLflow's database refuses the same output of a run a second time."""
+    outputs = MlflowClient().get_run(run_id).outputs
+    return outputs is not None and any(output.model_id == logged.model_id for output in outputs.model_outputs)
 
 
 class Pictures:
     """A "flavor" for `Model.log`: writes the runtime's view of the model, and MLflow's own of the ONNX file."""
 
     @staticmethod
-    def save_model(path: str, mlflow_model: Model, data: Path, **_: object) -> None:
+    def save_model(path: str, mlflow_model: Model, data: Path, source_run_id: str | None = None, **_: object) -> None:
+        mlflow_model.run_id = source_run_id
         mlflow_model.add_flavor(
             "onnx", onnx_version=version("onnx"), data=EXPORTED, providers=["CPUExecutionProvider"], code=None
         )

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from agedetect.data.faces import read_faces
 from agedetect.errors import DataError, RunError
@@ -155,39 +156,54 @@ def _carried_out(decision: Decision, before: str | None, dry_run: bool) -> Decis
     last = _champion(decision.name)
     old = _export_of(decision.name, last) if last else None
     new = _export_of(decision.name, decision.version)
+    orphan = old.name if old and (new is None or new.name != old.name) else None
     if not dry_run:
         _write(decision, before)
-        _move(old, new)
-    orphan = old.name if old and (new is None or new.name != old.name) else None
+        _move_aliases(decision, new, orphan)
     return replace(decision, export=new.uri if new else None, orphan=orphan)
 
 
 def _export_of(name: str, version: str) -> Address | None:
+    """None where it has none, or where that was deleted."""
     tags: dict[str, str] = _version(name, version).tags
-    return Address.parse(tags[EXPORTED_AS]) if EXPORTED_AS in tags else None
+    if EXPORTED_AS not in tags:
+        return None
+    export = Address.parse(tags[EXPORTED_AS])
+    try:
+        MlflowClient().get_model_version(str(export.name), str(export.version))
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return None
+        raise RunError(f"{export.uri}: the export of {name} version {version}: {one_line(error)}") from error
+    return export
 
 
-def _move(old: Address | None, new: Address | None) -> None:
-    """The old champion's export must not be served as the champion, whether the new one has an export or not."""
+def _move_aliases(decision: Decision, export: Address | None, orphan: str | None) -> None:
+    """The exports' first: a command that is killed in between finds the last champion again, and does it all.
+
+    The last champion's export must not be served as the champion, whether the new one has an export or not.
+    """
     client = MlflowClient()
     try:
-        if old and old.name and CHAMPION in client.get_registered_model(old.name).aliases:
-            client.delete_registered_model_alias(old.name, CHAMPION)
-        if new and new.name and new.version:
-            client.set_registered_model_alias(new.name, CHAMPION, new.version)
+        if export and export.name and export.version:
+            client.set_registered_model_alias(export.name, CHAMPION, export.version)
+        if orphan and CHAMPION in client.get_registered_model(orphan).aliases:
+            client.delete_registered_model_alias(orphan, CHAMPION)
+        client.set_registered_model_alias(decision.name, CHAMPION, decision.version)
     except MlflowException as error:
-        raise RunError(f"the alias {CHAMPION} was not moved to the export: {one_line(error)}") from error
+        raise RunError(
+            f"{decision.name} version {decision.version}: the alias {CHAMPION} was not moved: {one_line(error)}; "
+            "give the command again"
+        ) from error
 
 
 def _write(decision: Decision, before: str | None) -> None:
-    """The reason first: an alias never stands without it."""
+    """Before the aliases move: none ever stands without its reason."""
     client = MlflowClient()
     try:
         if decision.moved and before is not None:
             client.set_model_version_tag(decision.name, decision.version, BEFORE_TAG, before)
         _note(decision.name, decision.version, "promoted" if decision.moved else "refused", decision.reason)
-        if decision.moved:
-            client.set_registered_model_alias(decision.name, CHAMPION, decision.version)
     except MlflowException as error:
         raise RunError(
             f"{decision.name} version {decision.version}: the decision was not written: {one_line(error)}"

@@ -147,8 +147,9 @@ def main(source: str, output: Path, golden: Path | None, force: bool, **options:
             from agedetect import load_model
             from agedetect_export.export import ExportOptions, SizeError, export_model
         try:
+            chosen = ExportOptions(**options, golden=golden, force=force)
             model = load_model(source)
-            report = export_model(model, output, ExportOptions(**options, golden=golden, force=force), log=_log)
+            report = export_model(model, output, chosen, log=_log)
         except SizeError as error:
             raise click.BadParameter(str(error), param_hint="--image-size") from error
     click.echo(report.to_text())

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from agedetect.evaluation.predictor import Predictor
-from agedetect.tracking.exported import register_export
+from agedetect.tracking.exported import check_names, register_export
 from agedetect.tracking.reading import RegisteredModel, is_deleted, listed_faces
 from agedetect.tracking.registry import log_export
 from agedetect.tracking.store import tracking_uri
@@ -57,6 +57,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise AgedetectError(f"precision {self.precision!r} is none of {', '.join(PRECISIONS)}")
+        if self.register:
+            check_names(self.register, self.alias)
 
 
 def export_model(

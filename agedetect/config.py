@@ -192,8 +192,8 @@ class TrainConfig:
             found.append(f"ema_decay={self.ema_decay}: must be below 1")
         if self.coverage >= 1:
             found.append(f"coverage={self.coverage}: must be below 1")
-        if not self.registered_model_name.strip() or set(self.registered_model_name) & set("/:'"):
-            found.append(f"registered_model_name={self.registered_model_name!r}: MLflow takes no empty one, / : or '")
+        if not self.registered_model_name.strip() or set(self.registered_model_name) & set("/:@'"):
+            found.append(f"registered_model_name={self.registered_model_name!r}: MLflow takes no empty one, / : @ or '")
         if self.dropout >= 1:
             found.append(f"dropout={self.dropout}: must be below 1")
         return found

@@ -44,7 +44,7 @@ REMOVED = ("plateau_epochs",)  # in the configs of earlier runs
 # What 'auto' stands for, by what the weights were trained on; docs/decisions.md says which of it is measured.
 RECIPES: dict[str, dict[str, float]] = {
     "imagenet": {"head_epochs": 1, "finetune_learning_rate": 5e-4, "warmup_epochs": 1},
-    "faces": {"head_epochs": 4, "finetune_learning_rate": 8e-5, "warmup_epochs": 0},
+    "faces": {"head_epochs": 4, "finetune_learning_rate": 2.5e-4, "warmup_epochs": 0},
     "scratch": {"head_epochs": 0, "finetune_learning_rate": 2e-3, "warmup_epochs": 1},
 }
 STARTS = (AUTO, *RECIPES)

@@ -30,8 +30,8 @@ def values(config: TrainConfig) -> tuple[object, ...]:
         (TrainConfig(), ("imagenet", 1, 5e-4, 1), "the published weights"),
         (TrainConfig(weights="none"), ("scratch", 0, 2e-3, 1), "weights=none"),
         (TrainConfig(weights="net.pth"), ("imagenet", 1, 5e-4, 1), "what a weights file is taken for"),
-        (TrainConfig(weights="net.pth", start="faces"), ("faces", 4, 8e-5, 0), "as given"),
-        (TrainConfig(start="faces", head_epochs=2, warmup_epochs=3), ("faces", 2, 8e-5, 3), "as given"),
+        (TrainConfig(weights="net.pth", start="faces"), ("faces", 4, 2.5e-4, 0), "as given"),
+        (TrainConfig(start="faces", head_epochs=2, warmup_epochs=3), ("faces", 2, 2.5e-4, 3), "as given"),
         (TrainConfig(model_name="timm/test_vit", weights="none"), ("scratch", 0, 2e-3, 1), "weights=none"),
         (TrainConfig(model_name="timm/test_vit"), ("imagenet", 1, 5e-4, 1), "the published weights"),
         (TrainConfig(finetune_learning_rate=1e-4), ("imagenet", 1, 1e-4, 1), "the published weights"),
@@ -64,7 +64,7 @@ def test_a_backbone_whose_configuration_names_face_recognition_starts_from_faces
     if word is None:
         assert values(resolved) == ("imagenet", 1, 5e-4, 1)
     else:
-        assert values(resolved) == ("faces", 4, 8e-5, 0)
+        assert values(resolved) == ("faces", 4, 2.5e-4, 0)
         assert line.startswith(f"start=faces (the backbone's configuration names {word}): ")
 
 

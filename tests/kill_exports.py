@@ -55,11 +55,9 @@ def main(folder: Path, kills: int, seed: int, through_server: bool) -> None:
         client = MlflowClient(server.uri if server else f"sqlite:///{folder / 'agedetect' / 'mlflow.db'}")
         exports = Exports(folder / "agedetect", server, client)
         earlier = folder / "agedetect" / "earlier.onnx"
-        began = time.monotonic()
         exports.whole(earlier, 0)
-        longest = time.monotonic() - began
         chance = random.Random(seed)
-        counts = [exports.kill(number, chance.uniform(0, longest), earlier) for number in range(1, kills + 1)]
+        counts = [exports.kill(number, chance.random(), earlier) for number in range(1, kills + 1)]
         click.echo(f"{sum(killed for killed, _ in counts)} kills, {sum(bad for _, bad in counts)} with something wrong")
 
 
@@ -69,6 +67,7 @@ class Exports:
     def __init__(self, folder: Path, server: MlflowServer | None, client: MlflowClient) -> None:
         self._folder, self._client = folder, client
         self._environment = environment(folder, server)
+        self._seconds = 0.0  # that the last whole one took
 
     def start(self, output: Path, number: int) -> subprocess.Popen[str]:
         """Each number has files of its own: the tolerance is written in them. The same ones would be logged once."""
@@ -85,12 +84,15 @@ class Exports:
         )
 
     def whole(self, output: Path, number: int) -> None:
+        began = time.monotonic()
         process = self.start(output, number)
         _, said = process.communicate()
+        self._seconds = time.monotonic() - began
         assert process.returncode == 0, said
 
-    def kill(self, number: int, delay: float, earlier: Path) -> tuple[bool, bool]:
-        """One kill; whether it found the export alive, and whether anything was wrong afterwards."""
+    def kill(self, number: int, share: float, earlier: Path) -> tuple[bool, bool]:
+        """One kill after a share of an export; whether it was still alive, and whether anything was wrong then."""
+        delay = share * self._seconds
         output, name = self._folder / name_of(number) / "age.onnx", name_of(number)
         output.parent.mkdir()
         logged_before = self._logged()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
@@ -13,6 +14,9 @@ from agedetect.errors import ConfigError
 
 BACKBONES = ("resnet50", "resnet34", "efficientnet_b0", "mobilenet_v2")
 LOCAL_DIR = "timm/local-dir:"  # a backbone in a folder
+# MLflow takes a name with ' and can't search for it; with @ it would be no address.
+REGISTERED_NAME = re.compile(r"[^.\s/:@'][^/:@']*")
+REGISTERED_NAME_RULE = "a model's name has no / : @ ' and begins with no dot or space"
 AUTO = "auto"
 DEVICES = (AUTO, "cpu", "cuda")
 PRECISIONS = (AUTO, "float32", "bfloat16")
@@ -192,8 +196,8 @@ class TrainConfig:
             found.append(f"ema_decay={self.ema_decay}: must be below 1")
         if self.coverage >= 1:
             found.append(f"coverage={self.coverage}: must be below 1")
-        if not self.registered_model_name.strip() or set(self.registered_model_name) & set("/:@'"):
-            found.append(f"registered_model_name={self.registered_model_name!r}: MLflow takes no empty one, / : @ or '")
+        if not REGISTERED_NAME.fullmatch(self.registered_model_name):
+            found.append(f"registered_model_name={self.registered_model_name!r}: {REGISTERED_NAME_RULE}")
         if self.dropout >= 1:
             found.append(f"dropout={self.dropout}: must be below 1")
         return found

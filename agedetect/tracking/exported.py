@@ -22,6 +22,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import agedetect_runtime
+from agedetect.config import REGISTERED_NAME, REGISTERED_NAME_RULE
 from agedetect.synthetic.portrait import draw_face
 from agedetect.tracking.reading import EXPORTED, RegisteredModel
 from agedetect.tracking.registry import Registered, description_of, registered_before
@@ -34,8 +35,6 @@ EXPORTED_AS = "exported_as"  # a tag of the source: the address of its export
 _NAME = "onnx"  # among the models of a run
 _DIGEST = "agedetect.sha256"  # a tag of the logged model
 
-# MLflow takes a name with ' and can't search for it; with @ it would be no address.
-_REGISTERED_NAME = re.compile(r"[^.\s/:@'][^/:@']*")
 _ALIAS = re.compile(r"(?!(latest|v\d+)$)[\w-]{1,255}", re.IGNORECASE)
 
 # What serving needs. The runtime itself is not on a package index: its code travels with the model.
@@ -55,8 +54,8 @@ SIGNATURE = ModelSignature(
 
 def check_names(name: str, aliases: Sequence[str]) -> None:
     """Raises ModelError for what MLflow would refuse, or not find again, when all else is done."""
-    if not _REGISTERED_NAME.fullmatch(name):
-        raise ModelError(f"{name!r}: a model's name has no / : @ ' and begins with no dot or space; give another")
+    if not REGISTERED_NAME.fullmatch(name):
+        raise ModelError(f"{name!r}: {REGISTERED_NAME_RULE}; give another")
     for alias in aliases:
         if not _ALIAS.fullmatch(alias):
             raise ModelError(

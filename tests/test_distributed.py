@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed import DistStoreError
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 from torchvision.ops import StochasticDepth
 
 from agedetect.errors import ConfigError
 from agedetect.models.shared_batch import SharedDropout, share_batches
-from agedetect.training.distributed import close, gather_rows, open_fabric, use_bfloat16
+from agedetect.training import distributed
+from agedetect.training.distributed import attempt_store, close, gather_rows, open_fabric, use_bfloat16
 
 STEPS, BATCH = 6, 8
 
@@ -54,14 +60,18 @@ def train_a_share(rank: int, world: int, folder: str) -> None:
     close(fabric)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("processes")
     context = torch.multiprocessing.get_context("spawn")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "test"}
     try:
         for world in (1, 2):
             started = [context.Process(target=train_a_share, args=(r, world, str(folder))) for r in range(world)]
@@ -113,3 +123,39 @@ def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bfloat16", True), ("auto", False)])
 def test_the_cpu_computes_in_bfloat16_only_where_that_is_asked_for(precision: str, expected: bool) -> None:
     assert use_bfloat16(precision, "cpu") is expected
+
+
+def open_store(port: int, *, serve: bool = False) -> Store:
+    store: Store = next(rendezvous(f"tcp://127.0.0.1:{port}?rank={0 if serve else 1}&world_size=1"))[0]
+    return store
+
+
+def begin(port: int, addresses: dict[int, str], late: int | None = None) -> dict[int, set[str]]:
+    """The processes of one attempt, as threads, of which `late` begins last: the addresses that each one finds."""
+
+    def process(rank: int) -> set[str]:
+        if rank == late:
+            time.sleep(0.5)
+        shared = attempt_store(open_store(port), rank, len(addresses))
+        shared.set(f"address/{rank}", addresses[rank])
+        return {shared.get(f"address/{other}").decode() for other in addresses}
+
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        return dict(zip(addresses, pool.map(process, addresses), strict=True))
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_a_restart_never_finds_a_killed_process_in_the_store(late: int) -> None:
+    port = free_port()
+    kept = open_store(port, serve=True)
+    begin(port, {0: "a", 1: "b", 2: "c"})
+    kept.set("word/1", "said by a process that was killed before its answer")
+    found = begin(port, {0: "d", 1: "e", 2: "f"}, late)
+    assert found == {rank: {"d", "e", "f"} for rank in range(3)}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_never_begins_is_an_error_after_a_while(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_PATIENCE", 0.2)
+    with pytest.raises(DistStoreError, match=f"process {1 - rank} of 2 didn't begin"):
+        attempt_store(open_store(free_port(), serve=True), rank, 2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import secrets
 import sys
+import time
 from pathlib import Path
 from typing import cast
 
@@ -13,11 +15,15 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributed import DistStoreError
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from agedetect.errors import ConfigError
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # mallopt's names in glibc's malloc.h
 _LARGEST_THRESHOLD = 32 << 20  # bytes; glibc takes no larger one
+_PATIENCE = 1800.0  # seconds for the other processes to begin, as torch's own
 
 
 def keep_freed_memory() -> None:
@@ -49,6 +55,11 @@ def open_fabric(device: str, precision: str) -> Fabric:
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if accelerator == "cuda" and local > torch.cuda.device_count():
         raise ConfigError(f"{local} processes on {torch.cuda.device_count()} CUDA devices: start fewer, or say cpu")
+    if world > 1:
+        store, rank, world = next(rendezvous("env://"))
+        begun = attempt_store(store, rank, world)
+        backend = "nccl" if accelerator == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=begun, rank=rank, world_size=world)
     fabric = Fabric(
         accelerator=accelerator,
         devices=local,
@@ -58,6 +69,40 @@ def open_fabric(device: str, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def attempt_store(store: Store, rank: int, world: int) -> Store:
+    """The part of torchrun's store that only the processes of this attempt know.
+
+    torchrun keeps its store over restarts, and in it the addresses of the killed processes: one that is begun again
+    and is faster than the others would call those (pytorch/pytorch#135712). So each process but the first leaves a
+    word that it made up, and the first one answers it with its own, the attempt's name. Raises DistStoreError where
+    one of them doesn't come.
+    """
+    mine = secrets.token_hex(8)
+    end = time.monotonic() + _PATIENCE
+
+    def missing(key: str, of: int) -> bool:
+        if store.check([key]):
+            return False
+        if time.monotonic() > end:
+            raise DistStoreError(f"process {of} of {world} didn't begin")
+        time.sleep(0.05)  # not Store.wait, which no signal ends
+        return True
+
+    if rank > 0:
+        store.set(f"word/{rank}", mine)
+        while missing(f"answer/{mine}", 0):
+            pass
+        attempt = store.get(f"answer/{mine}").decode()
+        store.set(f"{attempt}/{rank}", "")
+        return PrefixStore(attempt, store)
+    for other in range(1, world):
+        while missing(f"{mine}/{other}", other):
+            if store.check([f"word/{other}"]):
+                word = store.get(f"word/{other}").decode()  # first perhaps that of a killed process
+                store.set(f"answer/{word}", mine)
+    return PrefixStore(mine, store)
 
 
 def close(fabric: Fabric) -> None:

@@ -49,8 +49,11 @@ def quantize_as_it_is(model: ir.Model, faces: Faces) -> onnx.ModelProto:
     """ONNX Runtime's `quantize_static`: int8 weights with a scale for each channel, uint8 activations, QDQ form.
 
     x86 multiplies these two types fastest (VNNI); int8 for both took 2.5 times as long. The last linear layer and what
-    turns its outputs into ages stay in float32: they take no time, and a step of theirs would be a step in years.
+    turns its outputs into ages stay in float32: they take no time, and a step of theirs would be a step in years. In
+    a network with layer norms, a transformer or a ConvNeXt, so does what lies between its linear layers: few channels
+    there hold large values, and steps that span those are too coarse for the others.
     """
+    has_layer_norms = any(node.op_type == "LayerNormalization" for node in model.graph)
     with TemporaryDirectory() as folder:
         float32, int8 = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         ir.save(model, float32)
@@ -61,6 +64,7 @@ def quantize_as_it_is(model: ir.Model, faces: Faces) -> onnx.ModelProto:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"] if has_layer_norms else None,
             nodes_to_exclude=last_layers(model),
             extra_options={"TensorQuantOverrides": _byte_scales(model), "CalibMovingAverage": True},
         )

@@ -21,7 +21,7 @@ from agedetect.config import AUTO, EVALUATION_SPLITS, KINDS, RENAMED, TrainConfi
 from agedetect.errors import ConfigError, RunError, one_line_errors
 from agedetect.tracking.patience import limit_waiting
 from agedetect.tracking.signals import stop_signals
-from agedetect_runtime.terminal import INTERRUPTED, end_soon, needs_extra
+from agedetect_runtime.terminal import INTERRUPTED, end_soon, needs_extra, quiet_pillow
 
 if TYPE_CHECKING:
     from agedetect.reports.report import ComparisonReport, EvaluationReport
@@ -369,11 +369,12 @@ def crop_command(photos: Path, out: Path, size: int, suffix: str, largest: bool,
     \b
     agedetect crop photos.csv faces
     """
-    with one_line_errors():
+    with one_line_errors(), quiet_pillow():
         from agedetect.data.crop import crop
 
         cropped = crop(photos, out, size=size, suffix=suffix, largest=largest, detector=detector)
-    click.echo(f"{cropped.faces} faces of {cropped.photos} photos in {out}, {cropped.not_found} in not_found.csv")
+    also = f", {cropped.omitted}" if cropped.omitted.count else ""
+    click.echo(f"{cropped.faces} faces of {cropped.photos} photos in {out}, {cropped.not_found} in not_found.csv{also}")
 
 
 @main.command("tune")

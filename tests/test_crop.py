@@ -101,12 +101,12 @@ def test_labels_of_a_manifest_travel_along_to_be_trained_on(photos: Path, tmp_pa
 def test_nothing_to_read_or_a_folder_in_use_is_one_line(photos: Path, tmp_path: Path, detector: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = crop(tmp_path / "empty", tmp_path / "out", "--detector", detector)
-    assert (done.exit_code, done.output) == (1, f"Error: {tmp_path / 'empty'}: no photos there\n")
+    assert (done.exit_code, done.output) == (1, f"Error: {tmp_path / 'empty'}: no images in this folder or below\n")
     assert not (tmp_path / "out").exists()
-    done = crop(photos, photos, "--detector", detector)
+    done = crop(photos, tmp_path, "--detector", detector)
     assert (done.exit_code, done.output) == (
         1,
-        f"Error: {photos}: is there already and not empty; choose another folder\n",
+        f"Error: {tmp_path}: is there already and not empty; choose another folder\n",
     )
     done = crop(photos, tmp_path / "out", "--detector", tmp_path / "none.onnx")
     assert done.exit_code == 1

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +18,7 @@ from agedetect_runtime.listing import Omitted, list_images
 from agedetect_runtime.report import report_to
 from agedetect_runtime.settings import Settings
 from agedetect_runtime.tally import Tally
-from agedetect_runtime.terminal import is_terminal
+from agedetect_runtime.terminal import is_terminal, quiet_pillow
 
 if TYPE_CHECKING:
     from agedetect_runtime.annotate import Annotator
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 def run(settings: Settings) -> int:
     """The exit code. Raises AgedetectError for what can't be done, and where no image could be used."""
     settings.check_places()
-    with _quiet_pillow():
+    with quiet_pillow():
         omitted = Omitted(own=[path for _, path in settings.written])
         paths, total = list_images(settings.faces, sys.stdin.buffer if sys.stdin else None, omitted)
         if settings.find_faces and settings.detector is None:
@@ -143,12 +141,3 @@ def _progress(
         return
     with click.progressbar(results, length=total, label="Ages", file=sys.stderr, show_pos=True) as bar:
         yield bar
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns and logs about odd files on stderr; the reason why an image can't be used is in its row."""
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
@@ -72,6 +74,15 @@ def print_any_text() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         encoding = None if sys.stdout.isatty() else "utf-8"
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Pillow warns and logs about odd files on stderr; the reason why an image can't be used is in its row."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 @contextmanager

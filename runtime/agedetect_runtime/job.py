@@ -87,9 +87,10 @@ def _estimate(
         resume=settings.resume,
         faces=settings.find_faces,
     ) as report:
-        tally = Tally(report.done_before, report.failed_before, done_before=report.done_before, omitted=passed_over)
+        before = report.done_before
+        tally = Tally(before, report.failed_before, report.faces_before, done_before=before, omitted=passed_over)
         start = time.perf_counter()
-        left = None if total is None else total - report.done_before
+        left = None if total is None else total - before
         with _progress(_answers(estimator, settings, report.missing), left, settings) as shown:
             for answer in shown:
                 report.write(answer)
@@ -104,7 +105,7 @@ def _estimate(
     if not settings.quiet or (settings.strict and tally.is_incomplete) or (annotator and annotator.missing.count):
         click.echo(closing, err=True)
     if page is not None:
-        page.write(closing, report.done_before)
+        page.write(closing, before)
     return tally
 
 

@@ -314,7 +314,8 @@ def test_a_detector_that_cannot_be_had_is_one_line(
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
         "Error: http://127.0.0.1:9/yunet.onnx: no answer (connection refused); try again, or download it elsewhere and "
-        f"put it at {tmp_path / 'cache' / 'yunet_n_dynamic.onnx'}\n"
+        f"put it at {tmp_path / 'cache' / 'yunet_n_dynamic.onnx'}; "
+        "AGEDETECT_CACHE sets its folder, and --detector FILE takes another detector\n"
     )
 
 

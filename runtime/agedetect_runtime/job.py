@@ -39,7 +39,7 @@ def run(settings: Settings) -> int:
         if settings.find_faces and settings.detector is None:
             from agedetect_runtime.detectorfile import detector_file
 
-            settings = replace(settings, detector=detector_file())
+            settings = replace(settings, detector=detector_file(quiet=settings.quiet))
         estimator = _open(settings)
         if settings.benchmark:
             _benchmark(estimator, paths, settings)

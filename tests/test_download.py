@@ -115,6 +115,37 @@ def test_our_detector_is_fetched_once_and_again_only_if_it_is_damaged(
     assert len(server.requests) == 2
 
 
+def test_a_wrong_file_in_the_cache_is_named_where_the_right_one_cannot_be_had(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detectorfile, "YUNET", server.file)
+    monkeypatch.setenv("AGEDETECT_CACHE", str(tmp_path))
+    server.status = 500
+    place = tmp_path / "yunet_n_dynamic.onnx"
+    place.write_bytes(b"junk")
+    found = f"SHA-256 {hashlib.sha256(b'junk').hexdigest()}, expected {server.file.sha256}; .*--detector FILE"
+    with pytest.raises(AgedetectError, match=rf"put it at {place}; what is there now is not it: {found}"):
+        detector_file()
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(AgedetectError, match="is not it: SHA-256 unknown, as it cannot be read, expected"):
+        detector_file()
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_the_download(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detectorfile, "YUNET", server.file)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AGEDETECT_CACHE", str(tmp_path / "file" / "cache"))
+    place = tmp_path / "file" / "cache" / "yunet_n_dynamic.onnx"
+    with pytest.raises(
+        AgedetectError, match=rf"^{place}: cannot be written: .*; AGEDETECT_CACHE sets .*--detector FILE"
+    ):
+        detector_file()
+    assert server.requests == []
+
+
 def test_the_cache_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGEDETECT_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -128,28 +159,37 @@ def test_the_address_names_a_commit_and_the_file_its_hash() -> None:
     assert (len(YUNET.sha256), YUNET.bytes) == (64, 322_906)
 
 
-FETCH = """
+INFER = """
 import sys
-from pathlib import Path
-from agedetect_runtime.download import KnownFile, fetch
-fetch(KnownFile(sys.argv[1], sys.argv[2], int(sys.argv[3])), Path(sys.argv[4]))
+from agedetect_runtime import detectorfile
+from agedetect_runtime.cli import main
+from agedetect_runtime.download import KnownFile
+detectorfile.YUNET = KnownFile(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+main(["face.png", "--find-faces", "--onnx", "none.onnx", *sys.argv[4:]])
 """
 
 
-@pytest.mark.parametrize("on_a_terminal", [True, False])
-def test_progress_is_shown_on_a_terminal_alone(server: Server, tmp_path: Path, on_a_terminal: bool) -> None:
+@pytest.mark.parametrize(("on_a_terminal", "options"), [(True, []), (False, []), (True, ["--quiet"])])
+def test_progress_is_shown_on_a_terminal_alone_and_never_under_quiet(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_a_terminal: bool, options: list[str]
+) -> None:
+    monkeypatch.setenv("AGEDETECT_CACHE", str(tmp_path))
     ours, theirs = pty.openpty() if on_a_terminal else os.pipe()
-    call = [sys.executable, "-c", FETCH, server.url, server.file.sha256, str(len(CONTENT)), str(tmp_path / "d.onnx")]
+    file = server.file
+    call = [sys.executable, "-c", INFER, file.url, file.sha256, str(file.bytes), *options]
     try:
-        subprocess.run(call, stderr=theirs, check=True, timeout=60)
+        subprocess.run(call, stderr=theirs, check=False, timeout=60)
     finally:
         os.close(theirs)
     shown = b""
     while chunk := _read(ours):
         shown += chunk
     os.close(ours)
-    assert (b"Downloading d.onnx" in shown, b"100%" in shown) == (on_a_terminal,) * 2
-    assert bool(shown) == on_a_terminal
+    assert (tmp_path / "yunet_n_dynamic.onnx").read_bytes() == CONTENT
+    *progress, last = shown.splitlines()
+    assert last.startswith(b"Error: none.onnx: ")  # the model is opened after the detector is there
+    is_shown = on_a_terminal and not options
+    assert (b"Downloading yunet" in shown, b"100%" in shown, bool(progress)) == (is_shown,) * 3
 
 
 def _read(descriptor: int) -> bytes:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from agedetect.data.faces import Face, FaceSet, Skipped, read_faces, require_few_skipped
 from agedetect.data.labels import Label, LabelError, label_of_name
+from agedetect.data.manifest import read_manifest
 from agedetect.errors import DataError
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.listing import list_images
@@ -232,6 +233,13 @@ def test_a_bad_manifest_is_refused_by_name(tmp_path: Path, text: str, message: s
     with pytest.raises(DataError, match=message) as caught:
         read_faces(manifest(tmp_path, text))
     assert str(tmp_path / "faces.csv") in str(caught.value)
+
+
+def test_a_manifest_that_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    for name, reason in (("none.csv", "no such file or directory"), ("folder.csv", "is a folder")):
+        with pytest.raises(DataError, match=rf"^{tmp_path / name}: {reason}; give a CSV file"):
+            read_manifest(tmp_path / name)
 
 
 @pytest.mark.parametrize(

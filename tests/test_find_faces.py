@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import pickle
+import re
 import resource
 import subprocess
 import sys
@@ -313,7 +314,8 @@ def test_a_detector_that_cannot_be_had_is_one_line(
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
         "Error: http://127.0.0.1:9/yunet.onnx: no answer (connection refused); try again, or download it elsewhere and "
-        f"put it at {tmp_path / 'cache' / 'yunet_n_dynamic.onnx'}\n"
+        f"put it at {tmp_path / 'cache' / 'yunet_n_dynamic.onnx'}; "
+        "AGEDETECT_CACHE sets its folder, and --detector FILE takes another detector\n"
     )
 
 
@@ -335,17 +337,17 @@ PHOTOS = {"a.jpg": 2, "bb.jpg": 0, "c\nc.jpg": 3, "dddd.jpg": 1, "=e.jpg": 0, "f
 PATHS = ["a.jpg", "bb.jpg", "c\nc.jpg", "c\nc.jpg", "dddd.jpg", "=e.jpg", "=e.jpg", "ff.jpg"]
 
 
-def write_report(output: Path, *, resume: bool = False) -> tuple[int, int]:
+def write_report(output: Path, *, resume: bool = False) -> tuple[int, int, int]:
     with report_to(output, PATHS, metadata={"model": "x"}, resume=resume, faces=True) as report:
         for path in report.missing:
             report.write(finding_of(path, PHOTOS[path]))
-    return report.done_before, report.failed_before
+    return report.done_before, report.failed_before, report.faces_before
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_job_that_stopped_anywhere_resumes_to_the_same_file(tmp_path: Path, suffix: str) -> None:
     whole, output = tmp_path / f"whole.{suffix}", tmp_path / f"ages.{suffix}"
-    assert write_report(whole) == (0, 0)
+    assert write_report(whole) == (0, 0, 0)
     expected = whole.read_bytes()
     part, metadata = tmp_path / f"ages.{suffix}.part", tmp_path / f"ages.{suffix}.part.json"
     done_before = set()
@@ -355,10 +357,11 @@ def test_a_job_that_stopped_anywhere_resumes_to_the_same_file(tmp_path: Path, su
         done_before.add(write_report(output, resume=True))
         assert output.read_bytes() == expected
         output.unlink()
-    # The last photo is done again, and of those before, those with an error have failed.
+    # The last photo is done again, and of those before, those with an error have failed; their faces count.
     failed = [finding_of(path, PHOTOS[path]) for path in PATHS]
     has_failed = [bool(f.error) or any(face.estimate.error for face in f.faces) for f in failed]
-    assert done_before == {(count, sum(has_failed[:count])) for count in range(len(PATHS))}
+    faces = [PHOTOS[path] for path in PATHS]
+    assert done_before == {(count, sum(has_failed[:count]), sum(faces[:count])) for count in range(len(PATHS))}
 
 
 @pytest.mark.parametrize(
@@ -407,5 +410,5 @@ def test_a_job_of_another_detector_or_without_largest_is_not_resumed(
     assert "was started with a different --largest;" in run("--detector", detector, "--largest", "--resume").stderr
     resumed = run("--detector", detector, "--resume")
     assert resumed.returncode == 0
-    assert resumed.stderr.startswith("15 images (")
+    assert re.match(r"15 images \(\d+ of them done before\), 6 failed, 18 faces found, ", resumed.stderr)
     assert len(output.read_text().splitlines()) == 1 + 3 * 8

@@ -40,7 +40,10 @@ def read_manifest(manifest: Path) -> Manifest:
     """
     try:
         header, rows = _table(manifest.read_bytes())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        reason = "is a folder" if isinstance(error, IsADirectoryError) else (error.strerror or str(error)).lower()
+        raise DataError(f"{manifest.absolute()}: {reason}; give a CSV file with the columns path and age") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{manifest.absolute()}: can't be read as CSV in UTF-8: {error}") from error
     _check_header(manifest, header)
     found: dict[Path, Labels] = defaultdict(list)

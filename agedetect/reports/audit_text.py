@@ -23,8 +23,8 @@ def placement_lines(found: Placement | None) -> list[str]:
     """Where the faces lie, and what to do where that is not where a model expects them."""
     if found is None:
         return [
-            "Not checked whether the faces are cut as the models expect: no face detector was found. Give one with "
-            "--detector, or let `agedetect crop` download ours."
+            "Not checked whether the faces are cut as the models expect: no face detector was given, and none with the "
+            "expected SHA-256 is in the cache. Give one with --detector, or let `agedetect crop` download ours."
         ]
     if found.median is None or found.lower is None or found.upper is None:
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agedetect_runtime.download import KnownFile, fetch, is_whole
+from agedetect_runtime.download import KnownFile, fetch, is_whole, sha256_of
 from agedetect_runtime.errors import AgedetectError
 
 # YuNet with a dynamic input, Apache-2.0: github.com/ShiqiYu/libfacedetection.train.
@@ -18,14 +18,18 @@ YUNET = KnownFile(
 _NAME = "yunet_n_dynamic.onnx"
 
 
-def detector_file() -> Path:
-    """Our detector in the cache folder, downloaded there unless it is there already.
+def detector_file(*, quiet: bool = False) -> Path:
+    """Our detector in the cache folder, downloaded there unless it is there already; `quiet` hides the progress.
 
-    Raises AgedetectError where it can't be had; the message says what to put where.
+    Raises AgedetectError where it can't be had; the message says what to put where, and what is there instead.
     """
     place = cache_folder() / _NAME
     if not is_whole(YUNET, place):
-        fetch(YUNET, place)
+        try:
+            fetch(YUNET, place, quiet=quiet)
+        except AgedetectError as error:
+            choices = "AGEDETECT_CACHE sets its folder, and --detector FILE takes another detector"
+            raise AgedetectError(f"{error}{_wrong_file(place)}; {choices}") from error
     return place
 
 
@@ -46,3 +50,11 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "agedetect"
     except RuntimeError as error:
         raise AgedetectError("no home folder to keep the detector in; set AGEDETECT_CACHE to a folder") from error
+
+
+def _wrong_file(place: Path) -> str:
+    """Empty where nothing is at `place`."""
+    if not os.path.lexists(place):
+        return ""
+    found = sha256_of(place) or "unknown, as it cannot be read"
+    return f"; what is there now is not it: SHA-256 {found}, expected {YUNET.sha256}"

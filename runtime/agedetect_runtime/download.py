@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import click
 
-from agedetect_runtime.atomic import write_whole
+from agedetect_runtime.atomic import check_place, write_whole
 from agedetect_runtime.errors import AgedetectError
 from agedetect_runtime.terminal import is_terminal
 
@@ -30,14 +30,16 @@ class KnownFile(NamedTuple):
     bytes: int
 
 
-def fetch(file: KnownFile, place: Path) -> None:
-    """Download to `place`, showing the progress on a terminal.
+def fetch(file: KnownFile, place: Path, *, quiet: bool = False) -> None:
+    """Download to `place`, showing the progress on a terminal unless `quiet`.
 
     The content is checked in memory and then written whole: an interrupted download leaves nothing. Raises
-    AgedetectError, naming the address and the place, where it can't be had or isn't the file.
+    AgedetectError, naming the address and the place, where it can't be had or isn't the file, and, before anything is
+    asked for, where the place can't be written.
     """
+    check_place(place)
     with _explained(file, place):
-        data = _content(file, place.name)
+        data = _content(file, place.name, quiet=quiet)
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
         problem = f"is not the file that is known: {len(data):,} bytes with SHA-256 {digest}"
@@ -47,17 +49,25 @@ def fetch(file: KnownFile, place: Path) -> None:
 
 def is_whole(file: KnownFile, place: Path) -> bool:
     """Whether the file is there, and is the one that is known."""
+    return sha256_of(place) == file.sha256
+
+
+def sha256_of(place: Path) -> str | None:
+    """In hex; None where there is no file, or none that can be read."""
     try:
         with place.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError:
-        return False
+        return None
 
 
-def _content(file: KnownFile, name: str) -> bytes:
+def _content(file: KnownFile, name: str, *, quiet: bool) -> bytes:
     """At most one byte more than the file has; an answer that ends early raises http.client.IncompleteRead."""
     data = bytearray()
-    with urllib.request.urlopen(file.url, timeout=_TIMEOUT_SECONDS) as answer, _progress(file, name) as show:
+    with (
+        urllib.request.urlopen(file.url, timeout=_TIMEOUT_SECONDS) as answer,
+        _progress(file, name, quiet=quiet) as show,
+    ):
         while chunk := answer.read(min(_CHUNK_BYTES, file.bytes + 1 - len(data))):
             data += chunk
             show(len(chunk))
@@ -67,8 +77,8 @@ def _content(file: KnownFile, name: str) -> bytes:
 
 
 @contextmanager
-def _progress(file: KnownFile, name: str) -> Iterator[Callable[[int], object]]:
-    if not is_terminal(sys.stderr):
+def _progress(file: KnownFile, name: str, *, quiet: bool) -> Iterator[Callable[[int], object]]:
+    if quiet or not is_terminal(sys.stderr):
         yield lambda count: None
         return
     with click.progressbar(length=file.bytes, label=f"Downloading {name}", file=sys.stderr) as bar:

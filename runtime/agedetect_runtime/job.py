@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
         if settings.find_faces and settings.detector is None:
             from agedetect_runtime.detectorfile import detector_file
 
-            settings = replace(settings, detector=detector_file())
+            settings = replace(settings, detector=detector_file(quiet=settings.quiet))
         estimator = _open(settings)
         if settings.benchmark:
             _benchmark(estimator, paths, settings)
@@ -85,9 +85,10 @@ def _estimate(
         resume=settings.resume,
         faces=settings.find_faces,
     ) as report:
-        tally = Tally(report.done_before, report.failed_before, done_before=report.done_before, omitted=passed_over)
+        before = report.done_before
+        tally = Tally(before, report.failed_before, report.faces_before, done_before=before, omitted=passed_over)
         start = time.perf_counter()
-        left = None if total is None else total - report.done_before
+        left = None if total is None else total - before
         with _progress(_answers(estimator, settings, report.missing), left, settings) as shown:
             for answer in shown:
                 report.write(answer)
@@ -102,7 +103,7 @@ def _estimate(
     if not settings.quiet or (settings.strict and tally.is_incomplete) or (annotator and annotator.missing.count):
         click.echo(closing, err=True)
     if page is not None:
-        page.write(closing, report.done_before)
+        page.write(closing, before)
     return tally
 
 

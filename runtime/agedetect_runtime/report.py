@@ -31,13 +31,15 @@ FORMATS = {"csv": None, "jsonl": None, "json": write_json, "parquet": write_parq
 class Report:
     """`write` takes the results, or findings, of `missing`, the paths that have no row yet.
 
-    `done_before` images have rows of the job that is resumed, `failed_before` of them one with an error.
+    `done_before` images have rows of the job that is resumed, `failed_before` of them one with an error; these rows
+    have `faces_before` found faces.
     """
 
     write: Write
     missing: Iterator[str]
     done_before: int = 0
     failed_before: int = 0
+    faces_before: int = 0
 
 
 @contextmanager
@@ -78,7 +80,7 @@ def report_to(
     convert = FORMATS[kind]
     grown = csv_format(columns) if kind == "csv" else json_lines_format(columns)
     with PartFile(output, grown.heading, grown.is_whole) as part:
-        skipped = Skipped(iter(paths), 0, 0)
+        skipped = Skipped(iter(paths), 0, 0, 0)
         if part.begin_or_resume(metadata or {}, resume=resume):
             skipped = skip(part, skipped.missing, grown, faces=faces)
         yield Report(grown.write_to(part), *skipped)

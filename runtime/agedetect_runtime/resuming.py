@@ -13,18 +13,20 @@ from agedetect_runtime.table import printable
 
 
 class Skipped(NamedTuple):
-    """`done` images have rows, `failed` of them one with an error; `missing` are the others."""
+    """`done` images have rows, `failed` of them one with an error, with `faces` faces; `missing` are the others."""
 
     missing: Iterator[str]
     done: int
     failed: int
+    faces: int
 
 
 class _Image(NamedTuple):
-    """The rows of one image: its name, whether one has an error, and where the first begins."""
+    """The rows of one image: its name, whether one has an error, how many are faces, and where the first begins."""
 
     name: str
     failed: bool
+    faces: int
     start: Place
 
 
@@ -35,7 +37,7 @@ def skip(part: PartFile, paths: Iterator[str], form: Format, *, faces: bool) -> 
     says whether the last photo has all of its faces in the file, so with `faces` its rows are removed, to be written
     again. Raises AgedetectError where rows and paths don't fit.
     """
-    done = failed = 0
+    done = failed = found = 0
     image: _Image | None = None
     path: str | None = None
     for image in _images(part, form):
@@ -47,11 +49,12 @@ def skip(part: PartFile, paths: Iterator[str], form: Format, *, faces: bool) -> 
             )
         done += 1
         failed += image.failed
+        found += image.faces
     if not faces or image is None or path is None:
         part.cut(part.place)
-        return Skipped(paths, done, failed)
+        return Skipped(paths, done, failed, found)
     part.cut(image.start)
-    return Skipped(chain([path], paths), done - 1, failed - image.failed)
+    return Skipped(chain([path], paths), done - 1, failed - image.failed, found - image.faces)
 
 
 def _images(part: PartFile, form: Format) -> Iterator[_Image]:
@@ -63,9 +66,9 @@ def _images(part: PartFile, form: Format) -> Iterator[_Image]:
         if key is not None and (key.face is None or key.face == 1):
             if image is not None:
                 yield image
-            image = _Image(key.name, bool(key.error), start)
+            image = _Image(key.name, bool(key.error), key.face or 0, start)
         elif key is not None and image is not None and key[:2] == (image.name, face + 1):
-            image = image._replace(failed=image.failed or bool(key.error))
+            image = image._replace(failed=image.failed or bool(key.error), faces=face + 1)
         else:
             raise part.refusal(f"its row {number} is damaged")
         face, start = key.face or 0, part.place

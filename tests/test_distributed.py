@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 from torch.distributed import DistStoreError
 from torch.distributed.distributed_c10d import Store
@@ -21,20 +23,43 @@ from agedetect.models.shared_batch import SharedDropout, share_batches
 from agedetect.training import distributed
 from agedetect.training.distributed import attempt_store, close, gather_rows, open_fabric, use_bfloat16
 
-STEPS, BATCH = 6, 8
+STEPS, BATCH, SIDE = 6, 8, 32
+KINDS = ("batch norm, dropout and depth", "test_convnext", "test_vit")
 
 Results = dict[str, dict[str, torch.Tensor]]
 
 
-def network() -> nn.Module:
+def network(kind: str) -> nn.Module:
     torch.manual_seed(0)
+    if kind == "test_convnext":
+        return timm.create_model(kind, num_classes=1).double()
+    if kind == "test_vit":
+        return timm.create_model(kind, num_classes=1, img_size=SIDE).double()
     layers = [nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), StochasticDepth(0.3, "row")]
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return nn.Sequential(*layers, SharedDropout(0.3), nn.Linear(5, 1)).double()
 
 
+def steps(fabric: Fabric, kind: str, rank: int, world: int) -> dict[str, torch.Tensor]:
+    """Some steps on every world-th row of each batch: the weights, running statistics and gathered answers."""
+    model = network(kind)
+    share_batches(model, rank=fabric.global_rank, world=fabric.world_size)
+    wrapped = nn.parallel.DistributedDataParallel(model) if world > 1 else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    generator = torch.Generator().manual_seed(1)
+    for step in range(STEPS):
+        images = torch.randn(BATCH, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)[rank::world]
+        torch.manual_seed(step)
+        wrapped(images).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    faces = torch.randn(7, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
+    answers = gather_rows(fabric, model.eval()(faces[rank::world]).detach(), len(faces))
+    return {**model.state_dict(), "answers": answers}
+
+
 def train_a_share(rank: int, world: int, folder: str) -> None:
-    """Some steps on every world-th row of each batch; saves the weights, running statistics and gathered answers."""
+    """Saves what `steps` gives, for each kind of network."""
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
@@ -43,20 +68,8 @@ def train_a_share(rank: int, world: int, folder: str) -> None:
         "LOCAL_WORLD_SIZE": str(world),
     }
     fabric = open_fabric("cpu", "float32")
-    model = network()
-    share_batches(model, rank=fabric.global_rank, world=fabric.world_size)
-    wrapped = nn.parallel.DistributedDataParallel(model) if world > 1 else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    generator = torch.Generator().manual_seed(1)
-    for step in range(STEPS):
-        images = torch.randn(BATCH, 3, 9, 9, dtype=torch.float64, generator=generator)[rank::world]
-        torch.manual_seed(step)
-        wrapped(images).square().mean().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    faces = torch.randn(7, 3, 9, 9, dtype=torch.float64, generator=generator)
-    answers = gather_rows(fabric, model.eval()(faces[rank::world]).detach(), len(faces))
-    torch.save({**model.state_dict(), "answers": answers}, Path(folder) / f"{world}-{rank}.pt")
+    for kind in KINDS:
+        torch.save(steps(fabric, kind, rank, world), Path(folder) / f"{kind}-{world}-{rank}.pt")
     close(fabric)
 
 
@@ -87,10 +100,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_weights_of_one(results: Results) -> None:
-    alone = results["1-0"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_train_the_weights_of_one(results: Results, kind: str) -> None:
+    alone = results[f"{kind}-1-0"]
     for rank in (0, 1):
-        together = results[f"2-{rank}"]
+        together = results[f"{kind}-2-{rank}"]
         assert together.keys() == alone.keys()
         for name in alone.keys() - {"answers", "1.num_batches_tracked"}:
             # Sums in another order differ by float64's rounding; statistics of half a batch by 1e-3 and more.
@@ -99,10 +113,10 @@ def test_two_processes_train_the_weights_of_one(results: Results) -> None:
 
 @pytest.mark.slow
 def test_gathered_rows_are_whole_and_in_order_on_every_process(results: Results) -> None:
-    alone = results["1-0"]["answers"]
+    alone = results[f"{KINDS[0]}-1-0"]["answers"]
     assert alone.shape == (7, 1)
     for rank in (0, 1):
-        assert torch.allclose(results[f"2-{rank}"]["answers"], alone, rtol=0, atol=1e-12)
+        assert torch.allclose(results[f"{KINDS[0]}-2-{rank}"]["answers"], alone, rtol=0, atol=1e-12)
 
 
 def test_cuda_without_a_device_is_an_error_and_not_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ _ended_by: int | None = None  # the thread that ends the process
 
 @contextmanager
 def inside_onnx_runtime() -> Iterator[None]:
-    """While this thread runs a model: the process ends after that.
+    """Around a run of a model, on any thread: the process waits for its end.
 
-    Raises SystemExit once the process is ending, which ends a thread without a word, as Python would a moment later.
+    Raises SystemExit where the process is ending already, which ends a thread without a word, as Python would.
     """
     thread = threading.get_ident()
     with _changed:

@@ -153,7 +153,7 @@ class _Workers(Generic[Source, Item, Row]):
         return batch.rows
 
     def close(self) -> None:
-        """End the threads; one that is still loading after a second is left to itself, and at exit to `ending`."""
+        """End the threads; one that is still loading after a second is left to itself."""
         if self._closed:  # at exit, before Python drops the generator
             return
         self._closed = True

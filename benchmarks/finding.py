@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -109,8 +109,8 @@ def _rates(estimator: AgeEstimator, files: Sequence[str], rounds: int) -> list[s
 def found(faces: str, detector: Path | None, count: int) -> None:
     yunet, paths = YuNet.open(detector or detector_file()), _sample(faces, count)
     rows = []
-    for turn in (0, 15, 30, 45):
-        largest = [_largest(yunet, open_rgb(path).rotate(-turn, Image.Resampling.BICUBIC)) for path in paths]
+    for turn in (0, 15, 30, 45, 60, 90, 180):
+        largest = [_largest(yunet, picture) for picture in _turned(paths, turn)]
         seen = [face for face in largest if face is not None]
         rows.append([str(turn), _share(len(seen), len(paths)), *_landmarks(seen)])
     heading = [
@@ -119,19 +119,25 @@ def found(faces: str, detector: Path | None, count: int) -> None:
         "landmarks off the template by, % of a 200-pixel chip's side",
         "once aligned",
         "turned by, as aligned",
+        "least and most",
     ]
     click.echo(table(heading, rows), nl=False)
 
 
 def _landmarks(faces: Sequence[Face]) -> list[str]:
-    """Medians. The first means something only for pictures that are chips of UTKFace themselves."""
+    """Medians, and the range of the last; the first is of use only for pictures that are chips of UTKFace."""
     template, off, aligned, turns = np.array(UTKFACE_TEMPLATE), [], [], []
     for face in faces:
         fit = Similarity.between(face.landmarks, template)
         off.append(np.linalg.norm(face.landmarks / 200 - template, axis=1).mean())
         aligned.append(np.linalg.norm(fit(face.landmarks) - template, axis=1).mean())
         turns.append(-math.degrees(math.atan2(fit.turn.imag, fit.turn.real)))
-    return [f"{100 * np.median(off):.1f}", f"{100 * np.median(aligned):.1f}", f"{np.median(turns):.0f}"]
+    return [
+        f"{100 * np.median(off):.1f}",
+        f"{100 * np.median(aligned):.1f}",
+        f"{np.median(turns):.0f}",
+        f"{min(turns):.0f} to {max(turns):.0f}",
+    ]
 
 
 @main.command()
@@ -163,12 +169,16 @@ def _is_found_in_photo(yunet: YuNet, path: str, width: int) -> bool | None:
 @_model
 @click.argument("manifest", type=click.Path(path_type=Path, exists=True))
 @_detector
-def ages(model: Path, manifest: Path, detector: Path | None) -> None:
+@_count
+@click.option("--turn", type=float, default=0, help="Degrees by which the pictures are turned clockwise.")
+def ages(model: Path, manifest: Path, detector: Path | None, count: int, turn: float) -> None:
     estimator = AgeEstimator(model, device="cpu", detector=detector or detector_file())
     labelled = [(str(path), label.age) for path, label in read_manifest(manifest).rows if isinstance(label, Label)]
+    labelled = random.Random(0).sample(labelled, min(count, len(labelled)))
     paths, truth = [path for path, _ in labelled], np.array([age for _, age in labelled])
-    plain = np.array([_bounds(result) for result in estimator.predict_many(paths)], float)
-    aligned = np.array([_of_largest(finding) for finding in estimator.find_many(paths, largest=True)], float)
+    plain = np.array([_bounds(result) for result in estimator.predict_many(_turned(paths, turn))], float)
+    findings = estimator.find_many(_turned(paths, turn), largest=True)
+    aligned = np.array([_of_largest(finding) for finding in findings], float)
     seen = np.isfinite(aligned[:, 0])
     truth = truth[seen]
     rows, errors = [], []
@@ -197,6 +207,11 @@ def _bounds(result: Result) -> tuple[float, float, float]:
 
 def _of_largest(finding: Finding) -> tuple[float, float, float]:
     return next((_bounds(face.estimate) for face in finding.faces), (math.nan, math.nan, math.nan))
+
+
+def _turned(paths: Sequence[str], degrees: float) -> Iterator[Image.Image]:
+    """The pictures, clockwise, of the same size."""
+    return (open_rgb(path).rotate(-degrees, Image.Resampling.BICUBIC) for path in paths)
 
 
 def _sample(folder: str, count: int) -> list[str]:

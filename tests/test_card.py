@@ -69,6 +69,14 @@ def test_it_says_data_splits_recipe_licence_use_and_limits(text: str) -> None:
     assert cells(text, "epochs")[1] == "7"
 
 
+def test_it_says_which_pictures_the_model_takes_and_for_which_its_figures_hold(text: str) -> None:
+    use = " ".join(text.partition("## Intended use\n")[2].partition("## ")[0].split())
+    assert "one face per picture" in use
+    assert "`agedetect-infer --find-faces` finds and aligns the faces of any picture" in use
+    assert "hold for pictures like those of its test set" in use
+    assert "other people's pictures is in agedetect's docs/results.md" in use
+
+
 def test_its_figures_are_the_evaluation_s_with_their_n(text: str, result: Evaluation) -> None:
     mae = result.overall.mae
     assert cells(text, "MAE")[1:] == [f"{mae.value:.2f} ({mae.low:.2f} to {mae.high:.2f}) years", "80"]

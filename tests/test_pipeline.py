@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from agedetect_runtime import AgeEstimator, ImageError, pipeline
 from agedetect_runtime.cores import cores_of_quota, usable_cores
 from agedetect_runtime.pipeline import Loaded, batches_ahead, stream
+from tiny_detector import write_tiny_detector
 from tiny_images import save_noise
 from tiny_models import write_tiny_model
 
@@ -308,12 +309,18 @@ def test_a_process_that_was_stopped_gives_up_no_image_for_it() -> None:
 
 
 HELD = """
-import sys, threading
+import sys, threading, time
+import numpy as np
 from agedetect_runtime import AgeEstimator
 class Stuck:
     def __fspath__(self):
         threading.Event().wait()
-estimator = AgeEstimator(sys.argv[1], device="cpu", threads=2, image_seconds=0.2)
+model, good, large, detector = sys.argv[1:]
+estimator = AgeEstimator(model, device="cpu", threads=2, image_seconds=0.2, detector=detector)
+def run_forever():
+    faces = np.zeros((10_000, *[estimator.spec.image_size] * 2, 3), np.uint8)  # so many that other code takes no time
+    while True:
+        estimator.ages(faces)
 """
 
 
@@ -321,13 +328,22 @@ estimator = AgeEstimator(sys.argv[1], device="cpu", threads=2, image_seconds=0.2
     "use",
     [
         "print([estimate.error for estimate in estimator.predict_many([Stuck()])])",
-        "rows = estimator.predict_many([sys.argv[2]] * 1000); next(rows); print(['took longer than 0.2 s'])",
+        "rows = estimator.predict_many([good] * 1000); next(rows); print(['took longer than 0.2 s'])",
+        "print([finding.error for finding in estimator.find_many([large])])",
+        "threading.Thread(target=run_forever, daemon=True).start(); time.sleep(0.5); print(['took longer than 0.2 s'])",
     ],
-    ids=["a stuck image", "rows that nobody asks for any more"],
+    ids=[
+        "a stuck image",
+        "rows that nobody asks for any more",
+        "a photo that is still searched",
+        "the caller's thread",
+    ],
 )
 def test_the_process_can_always_end(tmp_path: Path, use: str) -> None:
     model, good = write_tiny_model(tmp_path / "age.onnx"), save_noise(tmp_path / "good.png", 1)
-    call = [sys.executable, "-c", HELD + use, str(model), str(good)]
+    large = save_noise(tmp_path / "large.png", 1, (1000, 750))
+    detector = write_tiny_detector(tmp_path / "slow.onnx", (64, 64), slow=True)  # a run for each of 700 windows
+    call = [sys.executable, "-c", HELD + use, *map(str, (model, good, large, detector))]
     done = subprocess.run(call, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "['took longer than 0.2 s']\n", "")
 

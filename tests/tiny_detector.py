@@ -22,12 +22,16 @@ RED = (255, 0, 0)
 
 
 def write_tiny_detector(
-    path: Path, window: tuple[int, int] | None = None, *, without: str = "", channel: int = 2
+    path: Path, window: tuple[int, int] | None = None, *, without: str = "", channel: int = 2, slow: bool = False
 ) -> Path:
-    """`window` fixes the (height, width) of the input; `without` leaves out an output; red is the `channel` 2."""
+    """`window` fixes the (height, width) of the input; `without` leaves out an output; red is the `channel` 2.
+
+    A run of a `slow` one takes some milliseconds more, for nothing.
+    """
     nodes = [
         helper.make_node("Gather", ["input", "red"], ["levels"], axis=1),
-        helper.make_node("Div", ["levels", "full"], ["share"]),
+        helper.make_node("Div", ["levels", "full"], ["undelayed" if slow else "share"]),
+        *(_slowly() if slow else []),
     ]
     for stride in STRIDES:
         nodes += _outputs_of(stride)
@@ -37,6 +41,7 @@ def write_tiny_detector(
         "nine": np.float32(9),
         "quarter": np.float32(0.25),
         "zero": np.float32(0),
+        "square": np.array([600, 600], np.int64),
         "column": np.array([1, -1, 1], np.int64),
         "box": np.array([0.5, 0.5, np.log(2), np.log(2)], np.float32),
         "points": (0.5 + 2 * (np.array(UTKFACE_TEMPLATE, np.float32) - 0.5)).ravel(),
@@ -58,6 +63,18 @@ def write_tiny_detector(
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     return path
+
+
+def _slowly() -> list[NodeProto]:
+    """A product of matrices that depends on the input, so that it isn't computed beforehand, and is added as zero."""
+    return [
+        helper.make_node("ReduceMax", ["undelayed"], ["most"], keepdims=0),
+        helper.make_node("Expand", ["most", "square"], ["factor"]),
+        helper.make_node("MatMul", ["factor", "factor"], ["product"]),
+        helper.make_node("ReduceMax", ["product"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
+        helper.make_node("Add", ["undelayed", "nothing"], ["share"]),
+    ]
 
 
 def _outputs_of(stride: int) -> list[NodeProto]:

@@ -18,9 +18,10 @@ from agedetect_runtime.table import level_text, printable
 _OF_THE_MACHINE = ("data_dir", "data_licence", "device", "workers", "max_skipped", "registered_model_name")
 
 INTENDED_USE = """\
-Research on age estimation, and statistics over many faces of people who consented. The input is one face that fills the
-picture, like the aligned chips of UTKFace; the model does not detect faces, and its output for other pictures is
-meaningless.
+Research on age estimation, and statistics over many faces of people who consented. The model takes one face per
+picture, cut as in training; `agedetect-infer --find-faces` finds and aligns the faces of any picture. The figures of
+this card hold for pictures like those of its test set. How far off such models are on other people's pictures is in
+agedetect's docs/results.md.
 
 Not for decisions about individuals, such as entry, purchases, employment, travel or residence. The age gates below show
 how often such a use would go wrong: they are not an endorsement of it."""

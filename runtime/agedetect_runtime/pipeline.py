@@ -131,7 +131,7 @@ class _Workers(Generic[Source, Item, Row]):
         self._begun = 0
         self._closed = False
         self._pid = os.getpid()
-        atexit.register(self.close)  # a thread still inside ONNX Runtime when the interpreter goes would abort it
+        atexit.register(self.close)  # later, Python 3.13 would count threads as alive that can't run any more
 
     def begin(self, sources: Sequence[Source]) -> _Batch[Source, Item, Row]:
         batch: _Batch[Source, Item, Row] = _Batch(sources)
@@ -154,6 +154,8 @@ class _Workers(Generic[Source, Item, Row]):
 
     def close(self) -> None:
         """End the threads; one that is still loading after a second is left to itself."""
+        if self._closed:  # at exit, before Python drops the generator
+            return
         self._closed = True
         with suppress(queue.Empty):
             while True:

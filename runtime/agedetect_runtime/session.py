@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from agedetect_runtime import providers
 from agedetect_runtime.contract import read_contract
 from agedetect_runtime.device_buffer import DeviceBuffer
+from agedetect_runtime.ending import inside_onnx_runtime
 from agedetect_runtime.errors import ModelError, ProviderError
 from agedetect_runtime.forks import survive_forks
 from agedetect_runtime.inference import first_line, open_inference
@@ -78,7 +79,8 @@ class Session:
         names = [name for name in self.spec.outputs if probabilities or name != "probabilities"]
         run = self._run_wide if all_threads else self._run
         try:
-            answers = run(names, images)
+            with inside_onnx_runtime():
+                answers = run(names, images)
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise ProviderError(f"ONNX Runtime failed on {self.device}: {first_line(error)}") from error
         given = dict(zip(names, answers, strict=True))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agedetect_runtime import providers
+from agedetect_runtime.ending import inside_onnx_runtime
 from agedetect_runtime.errors import ModelError, ProviderError
 from agedetect_runtime.inference import first_line, open_inference
 from agedetect_runtime.modelsource import Model, ModelSource
@@ -90,7 +91,8 @@ class YuNet:
         """
         image = _input(pixels, self.window)
         try:
-            outputs = self._session.run(_OUTPUTS, {self._session.get_inputs()[0].name: image})
+            with inside_onnx_runtime():
+                outputs = self._session.run(_OUTPUTS, {self._session.get_inputs()[0].name: image})
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
             raise ProviderError(f"ONNX Runtime failed on {self.source.name}: {first_line(error)}") from error
         return decode(dict(zip(_OUTPUTS, outputs, strict=True)), image.shape[3], min_score)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from agedetect.errors import ConfigError
 from agedetect.models.shared_batch import SharedDropout, share_batches
 from agedetect.training import distributed
 from agedetect.training.distributed import attempt_store, close, gather_rows, open_fabric, use_bfloat16
+from benchmarks.servers import free_port
 
 STEPS, BATCH, SIDE = 6, 8, 32
 KINDS = ("batch norm, dropout and depth", "test_convnext", "test_vit")
@@ -71,13 +71,6 @@ def train_a_share(rank: int, world: int, folder: str) -> None:
     for kind in KINDS:
         torch.save(steps(fabric, kind, rank, world), Path(folder) / f"{kind}-{world}-{rank}.pt")
     close(fabric)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture(scope="module")
